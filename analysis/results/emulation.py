@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from analysis.results.injection_views import SCORED
 from analysis.statistics.calibration import cox, log_loss
-from analysis.statistics.emulator import Basis, checked, fit, host_weights, logit_interval, out_of_fold, refusal
+from analysis.statistics.emulator import checked, fit, host_weights, logit_interval, out_of_fold, refusal
+from analysis.statistics.emulatorbasis import Basis
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Distribution, Ends, Threshold
 from lake.errors import DataError
@@ -34,16 +36,21 @@ _FEWEST = 20
 def constraints(imaging: Imaging) -> dict[str, int]:
     """Parameters of the emulator, columns of injections, and how p may change along each: 1 up, -1 down, 0 freely.
 
-    At fixed colours, offset and size a fainter source is fainter in every band, deeper stamps have less noise, and a
-    broader PSF spreads the same arc over more of it: none helps. All else is free: completeness peaks in the Einstein
-    radius (arcs merge with the host below, and are thin above it); magnification, surface brightness and contrast with
-    the host pull in different directions along the others.
+    Deeper stamps have less noise, and a broader PSF spreads the same arc over more of it: neither helps. All else is
+    free: a finder misses arcs that are too faint, and may miss those that outshine their host, unlike those of its
+    training; completeness peaks in the Einstein radius (arcs merge with the host below, and are thin above it);
+    magnification, surface brightness and contrast with the host pull in different directions along the others.
     """
     magnitude, *colours = imaging.source_columns
     band = imaging.reference_band
     free = (*colours, "src_beta_frac", "src_re_arcsec", "src_n", "src_q", "lens_q")
-    steep = {magnitude: -1, f"host_depth_{band}_mag": 1, f"host_psf_fwhm_nea_{band}_arcsec": -1}
-    return {THETA_E: 0, **steep, **dict.fromkeys(free, 0)}
+    steep = {f"host_depth_{band}_mag": 1, f"host_psf_fwhm_nea_{band}_arcsec": -1}
+    return {THETA_E: 0, magnitude: 0, **steep, **dict.fromkeys(free, 0)}
+
+
+def _by_ratio(name: str) -> bool:
+    """Whether a parameter is a size, to the emulator its logarithm: equal ratios are equal steps."""
+    return name.endswith("_arcsec") or name == "src_beta_frac"
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,25 @@ class Sample:
             raise DataError("an emulator needs scored injections with their Einstein radii")
         return cls(rows, {name: wanted[name] for name in held if name == THETA_E or rows[name].nunique() > 1})
 
-    @property
+    @cached_property
     def radii(self) -> Floats:
-        return self.rows[THETA_E].to_numpy(np.float64)
+        """Logarithms of the Einstein radii."""
+        return self.at({})[0]
 
-    @property
+    @cached_property
     def values(self) -> Floats:
-        """All parameters but the Einstein radius, (n, k)."""
-        return self.rows[list(self.signs)[1:]].to_numpy(np.float64)
+        """All parameters but the Einstein radius, sizes by their logarithms, (n, k)."""
+        return self.at({})[1]
+
+    def at(self, point: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Radii and values of all injections with those of the point in their place."""
+        moved = self.rows[list(self.signs)].astype(np.float64)
+        least = moved.min()
+        moved = moved.assign(**point)
+        for name in self.signs:
+            if _by_ratio(name) and least[name] > 0.0:
+                moved[name] = np.log(np.maximum(moved[name], least[name]))
+        return moved[THETA_E].to_numpy(), moved.iloc[:, 1:].to_numpy()
 
     @property
     def own_signs(self) -> list[int]:
@@ -159,11 +177,13 @@ def _bootstrapped(
     hosts, detected = sample.hosts, sample.above(threshold)
     basis = Basis.of(sample.radii, sample.values, sample.own_signs)
     columns = basis.columns(sample.radii, sample.values)
-    there = [basis.columns(*_put(sample, point)) for point in points]
+    there = [basis.columns(*sample.at(point)) for point in points]
     cuts = np.full(_REPLICATES, threshold) if drawn is None else rng.choice(drawn[0], _REPLICATES, p=drawn[1])
 
+    whole = fit(basis, columns, detected)
+
     def means(found: NDArray[np.bool_], weights: Floats) -> list[float]:
-        model = fit(basis, columns, found, weights)
+        model = fit(basis, columns, found, weights, whole)
         return [float(np.average(model.of_columns(each), weights=weights)) for each in there]
 
     values = means(detected, np.ones(len(detected)))
@@ -187,16 +207,10 @@ def _over_lenses(sample: Sample, points: Sequence[Mapping[str, float]], ends: En
         detected = sample.above(cut)
         if refusal(sample.hosts, detected) is None:
             model = fit(basis, columns, detected)
-            found.append([float(model(*_put(sample, point)).mean()) for point in points])
+            found.append([float(model(*sample.at(point)).mean()) for point in points])
         else:
             found.append([np.nan] * len(points))
     return list(zip(*found, strict=True))
-
-
-def _put(sample: Sample, point: Mapping[str, float]) -> tuple[Floats, Floats]:
-    """Radii and values of all injections with those of the point in their place."""
-    moved = sample.rows[list(sample.signs)].astype(np.float64).assign(**point)
-    return moved[THETA_E].to_numpy(), moved.iloc[:, 1:].to_numpy()
 
 
 @dataclass(frozen=True)

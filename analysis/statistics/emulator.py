@@ -1,10 +1,8 @@
 """A smooth model of the probability that an injection is detected, monotone where physics says so.
 
-A logistic regression (L2-penalised, of standardised columns) with a natural cubic spline s in the Einstein radius t,
-whose other coefficients change linearly with it: logit p = s(t) + sum_j x_j (a_j (1 - u) + b_j u), u from 0 at the
-smallest radius to 1 at the largest. A free parameter is one column x_j; one in which p is monotone is two, the parts
-below and above its median, so that its slope may change. p is monotone if its a_j and b_j have the declared sign:
-coefficients of the wrong sign are left out, and the rest are fitted again.
+A logistic regression with a ridge penalty on the columns of :mod:`analysis.statistics.emulatorbasis`, in which p is
+monotone in a parameter if the coefficients of certain columns are not negative. Newton's method; each step is a
+quadratic problem with such bounds, solved by block pivoting (Portugal, Judice & Vicente 1994).
 """
 
 from __future__ import annotations
@@ -15,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
+from analysis.statistics.emulatorbasis import Basis
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -28,66 +25,12 @@ _LEAST = 20
 """Detected injections, and missed ones, that a fit needs."""
 _LEAST_HOSTS = 10
 """Hosts with detected injections, and hosts with missed ones, that a fit needs: resamples and folds then have both."""
-_KNOTS = 8
-"""Most knots of the spline."""
 _FOLDS = 5
-_PENALTY = 10.0
-"""Inverse strength of the L2 penalty."""
+_PENALTY = 5.0
+"""Strength of the ridge penalty on coefficients of standardised columns."""
 _EDGE = 1e-9
-
-
-@dataclass(frozen=True)
-class Basis:
-    """How radii (n) and parameters (n, k) become the columns of the regression."""
-
-    signs: NDArray[np.int64]
-    """Of each column: 1 rising, -1 falling, 0 free"""
-    monotone: NDArray[np.bool_]
-    """Whether p is monotone in each parameter (k)"""
-    middle: Floats
-    """Medians of the monotone parameters, where their slopes may change"""
-    mean: Floats
-    scale: Floats
-    ends: tuple[float, float]
-    """The smallest and the largest radius"""
-    spline: CubicSpline | None
-    """None if there is one radius only"""
-
-    @classmethod
-    def of(cls, radii: Floats, values: Floats, signs: Sequence[int]) -> Basis:
-        """The basis of some injections; ``signs`` (k) are those of the parameters."""
-        declared = np.asarray(signs)
-        monotone = declared != 0
-        middle, low, high = np.median(values[:, monotone], axis=0), float(radii.min()), float(radii.max())
-        parts, own = _parts(values, monotone, middle), np.r_[declared[~monotone], np.tile(declared[monotone], 2)]
-        spline = None
-        if low < high:
-            knots = _knots(radii)
-            spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
-            own = np.r_[np.zeros(len(knots), dtype=np.int64), own, own]
-        scale = parts.std(axis=0)
-        mean = parts.mean(axis=0)
-        return cls(own, monotone, middle, mean, np.where(scale > 0, scale, 1.0), (low, high), spline)
-
-    def columns(self, radii: Floats, values: Floats) -> Floats:
-        """Columns (n, m) of the regression."""
-        x = (_parts(values, self.monotone, self.middle) - self.mean) / self.scale
-        if self.spline is None:
-            return x
-        t = np.clip(radii, *self.ends)
-        u = ((t - self.ends[0]) / (self.ends[1] - self.ends[0]))[:, None]
-        return np.hstack([self.spline(t), x * (1.0 - u), x * u])
-
-
-def _knots(radii: Floats) -> Floats:
-    """Radii at which the spline is free: those of a grid, so that it interpolates between them without oscillating."""
-    distinct = np.unique(radii)
-    return distinct if len(distinct) <= _KNOTS else np.quantile(distinct, np.linspace(0.0, 1.0, _KNOTS))
-
-
-def _parts(values: Floats, monotone: NDArray[np.bool_], middle: Floats) -> Floats:
-    split = values[:, monotone]
-    return np.hstack([values[:, ~monotone], np.minimum(split, middle), np.maximum(split, middle)])
+_STEPS, _PIVOTS, _BLOCKS = 25, 400, 15
+_SMALL, _CLOSE = 1e-9, 1e-4
 
 
 @dataclass(frozen=True)
@@ -95,8 +38,8 @@ class Emulator:
     """A fitted emulator."""
 
     basis: Basis
-    intercept: float
     slopes: Floats
+    """Of the standardised columns, the last one that of the constant"""
 
     def __call__(self, radii: Floats, values: Floats) -> Floats:
         """Probability of detection (n)."""
@@ -104,21 +47,63 @@ class Emulator:
 
     def of_columns(self, columns: Floats) -> Floats:
         """The same from the columns of the basis."""
-        return np.asarray(expit(self.intercept + columns @ self.slopes))
+        return np.asarray(expit(columns @ self.slopes))
 
 
-def fit(basis: Basis, columns: Floats, detected: ArrayLike, weights: ArrayLike | None = None) -> Emulator:
-    """The model of injections with ``columns`` of ``basis``, of which some are ``detected``."""
-    y, slopes = np.asarray(detected, dtype=np.int64), np.zeros(len(basis.signs))
-    held = np.ones(len(slopes), dtype=bool)
-    while True:
-        model = LogisticRegression(C=_PENALTY, solver="newton-cholesky").fit(columns[:, held], y, sample_weight=weights)
-        slopes[:] = 0.0
-        slopes[held] = model.coef_[0]
-        wrong = slopes * basis.signs < 0
+def fit(
+    basis: Basis,
+    columns: Floats,
+    detected: ArrayLike,
+    weights: ArrayLike | None = None,
+    start: Emulator | None = None,
+) -> Emulator:
+    """The model of injections with ``columns`` of ``basis``, of which some are ``detected``; ``start`` saves steps."""
+    y = np.asarray(detected, dtype=np.float64)
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
+    share = float(np.clip((w * y).sum() / w.sum(), _EDGE, 1.0 - _EDGE))
+    slopes = np.r_[np.zeros(columns.shape[1] - 1), logit(share)] if start is None else start.slopes
+    penalty, free = np.r_[np.full(len(slopes) - 1, _PENALTY), 0.0], ~basis.bounded | (slopes > 0.0)
+    worth = _worth(columns, y, w, penalty, slopes)
+    for _ in range(_STEPS):
+        p = expit(columns @ slopes)
+        spread = np.maximum(w * p * (1.0 - p), _EDGE)
+        curvature = (columns * spread[:, None]).T @ columns
+        curvature[np.diag_indices_from(curvature)] += penalty
+        aim = curvature @ slopes + columns.T @ (w * (y - p)) - penalty * slopes
+        moved, free = _bounded(curvature, aim, basis.bounded, free)
+        step, size = moved - slopes, 1.0
+        while (better := _worth(columns, y, w, penalty, slopes + size * step)) < worth and size > _CLOSE:
+            size /= 2.0
+        slopes, worth = slopes + size * step, max(better, worth)
+        if np.abs(size * step).max() < _CLOSE:
+            break
+    return Emulator(basis, slopes)
+
+
+def _worth(columns: Floats, y: Floats, w: Floats, penalty: Floats, slopes: Floats) -> float:
+    """Log likelihood less the penalty."""
+    eta = columns @ slopes
+    return float((w * (y * eta - np.logaddexp(0.0, eta))).sum() - (penalty * slopes**2).sum() / 2.0)
+
+
+def _bounded(
+    curvature: Floats, aim: Floats, bounded: NDArray[np.bool_], free: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """x with least x'Cx / 2 - aim'x of which the ``bounded`` are not negative, and which of them are ``free`` (not 0).
+
+    Block pivoting: all that break a condition change sides; after some rounds one at a time, which cannot cycle.
+    """
+    free, x = free.copy(), np.zeros(len(aim))
+    for round_ in range(_PIVOTS):
+        x[:] = 0.0
+        x[free] = scipy.linalg.solve(curvature[np.ix_(free, free)], aim[free], assume_a="pos", check_finite=False)
+        wrong = bounded & np.where(free, x < -_SMALL, curvature @ x - aim < -_SMALL)
         if not wrong.any():
-            return Emulator(basis, float(model.intercept_[0]), slopes)
-        held &= ~wrong
+            break
+        if round_ >= _BLOCKS:
+            wrong[: np.flatnonzero(wrong)[-1]] = False
+        free ^= wrong
+    return np.where(bounded, np.maximum(x, 0.0), x), free
 
 
 def refusal(hosts: ArrayLike, detected: ArrayLike) -> str | None:
@@ -163,5 +148,5 @@ def out_of_fold(radii: Floats, values: Floats, signs: Sequence[int], hosts: Arra
     basis, found = Basis.of(radii, values, signs), np.empty(len(y))
     columns = basis.columns(radii, values)
     for fitted, held in GroupKFold(_FOLDS, shuffle=True, random_state=0).split(columns, y, names):
-        found[held] = fit(basis, columns[fitted], y[fitted])(radii[held], values[held])
+        found[held] = fit(basis, columns[fitted], y[fitted]).of_columns(columns[held])
     return found

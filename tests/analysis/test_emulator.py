@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from scipy.special import expit, logit
+from scipy import optimize
+from scipy.special import expit, logit, ndtr
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from analysis.results import emulation
 from analysis.results.emulation import FEW, INSIDE, OUTSIDE, Sample, at_points, compared, constraints
 from analysis.results.injection_views import along, midpoints
-from analysis.statistics.emulator import Basis, fit, host_weights, logit_interval, out_of_fold
+from analysis.statistics import emulator
+from analysis.statistics.emulator import fit, host_weights, logit_interval, out_of_fold
+from analysis.statistics.emulatorbasis import Basis
 from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
@@ -82,23 +89,55 @@ def test_it_is_monotone_whatever_the_outcomes_say(sense: float) -> None:
         for column, sign in ((0, -1), (1, 1)):
             at = np.tile([24.0, 24.0, 0.5], (41, 1))
             at[:, column] = steps
-            assert (sign * np.diff(model(np.full(41, radius), at)) >= 0).all()
+            assert (sign * np.diff(model(np.full(41, radius), at)) >= -1e-12).all()
     faint = np.ptp(model(np.full(2, 1.5), np.array([[23.0, 24.0, 0.5], [25.0, 24.0, 0.5]])))
-    assert (faint > 0.3) if sense > 0 else (faint == 0.0)
+    assert (faint > 0.3) if sense > 0 else (faint < 1e-12)
 
 
-def test_with_one_radius_it_is_the_regression_of_statsmodels_and_its_scatter_the_clustered_one() -> None:
+def test_without_bounds_it_is_the_ridge_regression_of_scikit_learn() -> None:
+    _, radii, values, found = drawn(2_000, 200, 4)
+    basis = Basis.of(radii, values, (0, 0, 0))
+    columns, weights = basis.columns(radii, values), np.random.default_rng(0).poisson(1.0, 2_000)
+    other = LogisticRegression(C=1 / emulator._PENALTY, tol=1e-8, max_iter=1000)
+    other.fit(columns[:, :-1], found, sample_weight=weights)
+    slopes = fit(basis, columns, found, weights).slopes
+    assert slopes == pytest.approx(np.r_[other.coef_[0], other.intercept_], abs=2e-3)
+
+
+@pytest.mark.parametrize("sense", [1.0, -1.0])
+def test_with_bounds_it_is_the_best_that_scipy_finds(sense: float) -> None:
+    """Also from the start of another fit, and where the outcomes contradict all bounds."""
+    _, radii, values, found = drawn(800, 100, 4)
+    basis = Basis.of(radii, np.c_[sense * values[:, :2], values[:, 2]], SIGNS)
+    columns = basis.columns(radii, np.c_[sense * values[:, :2], values[:, 2]])
+    penalty = np.r_[np.full(columns.shape[1] - 1, emulator._PENALTY), 0.0]
+
+    def loss(slopes: Any) -> Any:
+        eta = columns @ slopes
+        value = (np.logaddexp(0.0, eta) - found * eta).sum() + (penalty * slopes**2).sum() / 2
+        return value, columns.T @ (expit(eta) - found) + penalty * slopes
+
+    limits = [(0.0 if bound else None, None) for bound in basis.bounded]
+    other = optimize.minimize(loss, np.zeros(len(penalty)), jac=True, method="L-BFGS-B", bounds=limits, tol=1e-12)
+    plain = fit(basis, columns, found)
+    for model in (plain, fit(basis, columns, found, start=fit(basis, columns, ~found))):
+        assert (model.slopes[basis.bounded] >= 0.0).all()
+        assert loss(model.slopes)[0] == pytest.approx(other.fun, abs=1e-3)
+
+
+def test_with_one_radius_its_scatter_is_the_clustered_one_of_statsmodels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator, "_PENALTY", 1e-6)
     host, radii, values, found = drawn(4_000, 150, 1, spread=1.0)
     radii[:], signs = 1.5, (0, 0, 0)
     basis = Basis.of(radii, values, signs)
     columns = basis.columns(radii, values)
-    other = sm.Logit(found, sm.add_constant(columns)).fit(disp=0, cov_type="cluster", cov_kwds={"groups": host})
+    other = sm.Logit(found, columns).fit(disp=0, cov_type="cluster", cov_kwds={"groups": host})
     model = fit(basis, columns, found)
-    assert np.r_[model.intercept, model.slopes] == pytest.approx(other.params, abs=0.01)
+    assert model.slopes == pytest.approx(other.params, abs=0.01)
     point = np.array([[23.5, 24.0, 0.3]])
-    row = np.r_[1.0, basis.columns(radii[:1], point)[0]]
+    row = basis.columns(radii[:1], point)[0]
     weights = host_weights(host, 200, np.random.default_rng(0))
-    replicates = [fit(basis, columns, found, each)(radii[:1], point)[0] for each in weights]
+    replicates = [fit(basis, columns, found, each, model)(radii[:1], point)[0] for each in weights]
     low, high = logit_interval(0.5, replicates, 150, 0.95)
     width = 2 * 1.976 * np.sqrt(row @ other.cov_params() @ row)
     assert logit(high) - logit(low) == pytest.approx(width, rel=0.2)
@@ -198,33 +237,102 @@ def test_too_few_outcomes_are_refused() -> None:
         Sample.of(rows.assign(status="failed"), SURVEY)
 
 
-def test_the_einstein_radius_is_free_and_flux_depth_and_seeing_are_not() -> None:
+def test_depth_and_seeing_are_monotone_and_the_einstein_radius_and_the_flux_come_first() -> None:
+    """A finder may miss the faintest and the brightest arcs, so the flux is free."""
     signs = constraints(SURVEY)
     assert {name: sign for name, sign in signs.items() if sign} == {
-        "src_mag_r": -1, "host_depth_r_mag": 1, "host_psf_fwhm_nea_r_arcsec": -1,
+        "host_depth_r_mag": 1, "host_psf_fwhm_nea_r_arcsec": -1,
     }  # fmt: skip
-    assert signs["lens_theta_e_arcsec"] == 0
+    assert list(signs)[:2] == ["lens_theta_e_arcsec", "src_mag_r"]
+    assert signs["lens_theta_e_arcsec"] == signs["src_mag_r"] == 0
+
+
+def found_by_signal(radii: Any, values: Any, shift: Any = 0.0) -> Any:
+    """A second truth, of another form than the model: detection saturates with the signal-to-noise ratio of the arc,
+    which seeing blends with the host, and is lost again where it outshines the host or lies far outside."""
+    mag, depth, seeing, size = values.T
+    signal = 0.9 * (25.3 - mag) + 0.7 * (depth - 23.5) + 0.8 * np.log(size / 0.2) - 1.2 * (seeing - 1.2)
+    bright = 1.3 * np.maximum(22.6 - mag, 0.0)
+    blend = 3.2 * (radii / seeing - 1.1) - 2.4 * np.maximum(radii - 1.9, 0.0)
+    return 0.97 * ndtr(signal - 1.2 - bright + 0.6 * shift) * expit(2.2 + blend)
+
+
+def found_by_sum(radii: Any, values: Any, shift: Any = 0.0) -> Any:
+    """The first truth, in which the seeing and the size do not matter."""
+    return probability(radii, values[:, :2], shift)
+
+
+FOUR_SIGNS = (0, 1, -1, 0)
+"""Of magnitude, depth, seeing and size."""
+POINTS: Any = (
+    (1.25, 24.0, None, None, None), (2.0, 24.5, None, None, None), (1.5, 23.0, None, None, None),
+    (1.0, 22.5, None, None, None), (2.5, 23.5, None, None, None), (0.75, 24.0, None, None, None),
+    (None, 25.0, None, None, None), (1.4, 24.0, 23.0, 1.2, None), (1.1, 23.0, 24.2, 1.5, 0.1),
+)  # fmt: skip
+"""Einstein radius, magnitude, depth, seeing, size; None is averaged over."""
+
+
+def galaxies(rng: Any, n: int, hosts: int) -> Any:
+    host = rng.integers(0, hosts, n)
+    own = [rng.uniform(low, high, hosts)[host] for low, high in ((22.5, 24.5), (0.95, 1.75))]
+    values = np.column_stack([rng.uniform(21.5, 25.5, n), *own, rng.uniform(0.05, 0.37, n)])
+    return host, rng.choice(RADII, n), values
+
+
+def moved(point: Any, radii: Any, values: Any) -> Any:
+    radius, *others = point
+    put = [
+        column if other is None else np.full(len(radii), other) for column, other in zip(values.T, others, strict=True)
+    ]
+    return (radii if radius is None else np.full(len(radii), radius)), np.column_stack(put)
+
+
+def covered(truth: Any, n: int, hosts: int, spread: float, simulations: int, replicates: int = 40) -> Any:
+    """Share of simulations whose interval holds the true completeness at each point."""
+    rng = np.random.default_rng(99)
+    _, radii, values = galaxies(rng, 60_000, 60_000)
+    known = [truth(*moved(point, radii, values), rng.normal(0.0, spread, 60_000)).mean() for point in POINTS]
+    held = np.zeros(len(POINTS))
+    for seed in range(simulations):
+        rng = np.random.default_rng(1_000 + seed)
+        host, radii, values = galaxies(rng, n, hosts)
+        found = rng.random(n) < truth(radii, values, rng.normal(0.0, spread, hosts)[host])
+        basis = Basis.of(radii, values, FOUR_SIGNS)
+        columns, there = basis.columns(radii, values), [basis.columns(*moved(point, radii, values)) for point in POINTS]
+        whole, drawn_again = fit(basis, columns, found), []
+        for weights in host_weights(host, replicates, rng):
+            model = fit(basis, columns, found, weights, whole)
+            drawn_again.append([np.average(model.of_columns(each), weights=weights) for each in there])
+        for place, each in enumerate(there):
+            value = whole.of_columns(each).mean()
+            low, high = logit_interval(value, np.array(drawn_again)[:, place], len(np.unique(host)), 0.95)
+            held[place] += low <= known[place] <= high
+    return held / simulations
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "hosts", "spread"), [(1_000, 200, 0.0), (3_000, 300, 1.0), (400, 60, 1.0)])
-def test_intervals_cover_a_known_probability(n: int, hosts: int, spread: float) -> None:
-    points = [(1.25, 24.0), (2.0, 24.5), (1.5, 23.5)]
-    depth, rng = np.linspace(22.5, 24.5, 2_000), np.random.default_rng(0)
-    own = rng.normal(0.0, spread, 2_000)
-    truth = [probability(np.full(2_000, t), np.c_[np.full(2_000, m), depth], own).mean() for t, m in points]
-    hits = 0
-    for seed in range(100):
-        host, radii, values, found = drawn(n, hosts, 1_000 + seed, spread)
-        basis = Basis.of(radii, values, SIGNS)
-        columns = basis.columns(radii, values)
-        there = [basis.columns(np.full(n, t), np.c_[np.full(n, m), values[:, 1:]]) for t, m in points]
-        value = [fit(basis, columns, found).of_columns(each).mean() for each in there]
-        replicates = []
-        for weights in host_weights(host, 60, rng):
-            model = fit(basis, columns, found, weights)
-            replicates.append([np.average(model.of_columns(each), weights=weights) for each in there])
-        for place, known in enumerate(truth):
-            low, high = logit_interval(value[place], np.array(replicates)[:, place], len(np.unique(host)), 0.95)
-            hits += low <= known <= high
-    assert 0.91 <= hits / 300 <= 0.985
+@pytest.mark.parametrize("truth", [found_by_sum, found_by_signal])
+@pytest.mark.parametrize(("n", "hosts", "spread"), [(1_000, 200, 0.0), (3_000, 300, 1.0), (600, 100, 0.7)])
+def test_intervals_cover_a_known_probability(truth: Any, n: int, hosts: int, spread: float) -> None:
+    """The mean of nine points has an error of about 1 %, one point of 2 %."""
+    held = covered(truth, n, hosts, spread, 100)
+    assert 0.92 <= held.mean() <= 0.975
+    assert held.min() > 0.85
+
+
+@pytest.mark.parametrize("truth", [found_by_sum, found_by_signal])
+def test_it_predicts_at_least_as_well_as_monotone_trees(truth: Any) -> None:
+    rng = np.random.default_rng(7)
+    host, radii, values = galaxies(rng, 2_500, 250)
+    found = rng.random(2_500) < truth(radii, values)
+    trees, guessed = (
+        HistGradientBoostingClassifier(
+            max_iter=150, learning_rate=0.05, max_leaf_nodes=8, l2_regularization=5.0, monotonic_cst=[0, *FOUR_SIGNS]
+        ),
+        np.empty(2_500),
+    )
+    both = np.column_stack([radii, values])
+    for fitted, out in GroupKFold(5, shuffle=True, random_state=0).split(both, groups=host):
+        guessed[out] = trees.fit(both[fitted], found[fitted]).predict_proba(both[out])[:, 1]
+    ours = out_of_fold(radii, values, FOUR_SIGNS, host, found)
+    assert log_loss(found, ours) < log_loss(found, guessed)
