@@ -82,7 +82,7 @@ class Basis:
         """Columns before they are standardised, and which of their coefficients must not be negative."""
         u, rises = self._scaled(radii, values), self.signs != 0
         free = [place for place in range(u.shape[1]) if not rises[place] and (place or self.spline is not None)]
-        found: list[tuple[Floats, bool]] = []
+        found: list[tuple[Floats, bool]] = [(np.zeros((len(u), 0)), False)]
         if self.spline is not None:
             found.append((self.spline(np.clip(radii, self.low[0], self.low[0] + self.width[0])), False))
         found += [(_ramps(u[:, place], self.nodes[place]), bool(rises[place])) for place in range(1, u.shape[1])]

@@ -94,6 +94,14 @@ def test_it_is_monotone_whatever_the_outcomes_say(sense: float) -> None:
     assert (faint > 0.3) if sense > 0 else (faint < 1e-12)
 
 
+def test_where_nothing_varies_it_is_the_share_that_is_found() -> None:
+    radii, found = np.full(100, 1.5), np.arange(100) < 30
+    basis = Basis.of(radii, np.zeros((100, 0)), ())
+    assert fit(basis, basis.columns(radii, np.zeros((100, 0))), found)(radii[:1], np.zeros((1, 0))) == pytest.approx(
+        0.3
+    )
+
+
 def test_without_bounds_it_is_the_ridge_regression_of_scikit_learn() -> None:
     _, radii, values, found = drawn(2_000, 200, 4)
     basis = Basis.of(radii, values, (0, 0, 0))
