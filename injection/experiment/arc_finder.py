@@ -148,14 +148,18 @@ def distances(side: int, scale: float, q: float, angle: float) -> tuple[Array, A
 
 def _galaxy(image: Array, ellipse: Array) -> Array:
     """Model of the galaxy: medians along ellipses, interpolated in radius."""
-    rings = np.rint(ellipse).astype(int)
-    radii, medians = [], []
-    for ring in range(rings.max() + 1):
-        inside = (rings == ring) & np.isfinite(image)
-        if inside.any():
-            radii.append(float(ellipse[inside].mean()))
-            medians.append(float(np.median(image[inside])))
-    return np.asarray(np.interp(ellipse, radii, medians)) if radii else np.zeros_like(image)
+    known = np.isfinite(image)
+    if not known.any():
+        return np.zeros_like(image)
+    values, distance = image[known], ellipse[known]
+    rings = np.rint(distance).astype(int)
+    counts = np.bincount(rings)
+    counts = counts[counts > 0]
+    ends = np.cumsum(counts)
+    ascending = values[np.lexsort((values, rings))]  # ring by ring
+    medians = 0.5 * (ascending[ends - counts + (counts - 1) // 2] + ascending[ends - counts + counts // 2])
+    radii = [part.mean() for part in np.split(distance[np.argsort(rings, kind="stable")], ends[:-1])]
+    return np.asarray(np.interp(ellipse, radii, medians))
 
 
 def arc_pixels(residual: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
