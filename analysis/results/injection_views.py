@@ -69,11 +69,16 @@ def at_values(view: pd.DataFrame, column: str, values: pd.Series) -> pd.DataFram
 
 def counts_of(cell: np.ndarray, hosts: pd.Series, hit: pd.Series) -> pd.DataFrame:
     """Per occupied cell the counts and the sums over its hosts."""
-    keyed = pd.DataFrame({"cell": cell, "host": hosts.to_numpy(), "hit": hit.to_numpy()})
-    grouped = keyed.groupby(["cell", "host"])["hit"].agg(["sum", "size"]).astype(float)
-    k, n = grouped["sum"], grouped["size"]
-    sums = dict(zip(HOST_SUMS, (k * k, k * n, n * n), strict=True))
-    return pd.DataFrame({"n": n, "detected": k, "hosts": 1, **sums}).groupby(level="cell").sum()
+    cells, occupied = pd.factorize(cell, sort=True)
+    names, known = pd.factorize(hosts)
+    kept = (cells >= 0) & (names >= 0)
+    pairs, member = np.unique(cells[kept] * len(known) + names[kept], return_inverse=True)
+    n = np.bincount(member).astype(float)
+    k = np.bincount(member, weights=hit.to_numpy(float)[kept], minlength=len(n))
+    of_cell = pairs // max(len(known), 1)
+    held = {"n": n, "detected": k, "hosts": None, **dict(zip(HOST_SUMS, (k * k, k * n, n * n), strict=True))}
+    summed = {name: np.bincount(of_cell, weights=part, minlength=len(occupied)) for name, part in held.items()}
+    return pd.DataFrame(summed, index=pd.Index(occupied, name="cell"))
 
 
 def quantile_edges(values: pd.Series, bins: int) -> list[float]:
