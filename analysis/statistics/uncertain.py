@@ -127,21 +127,26 @@ def _groups(injections: pd.DataFrame, mags: Floats, edges: Sequence[float]) -> I
     """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
     bins = bin_numbers(mags, edges)
     names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
-    parts = {ALL: injections} | {name: injections[bins == i] for i, name in enumerate(names)}
+    named = injections.assign(galaxy_id=_codes(injections["galaxy_id"]))  # once: numbers are faster to number than text
+    parts = {ALL: named} | {name: named[bins == i] for i, name in enumerate(names)}
     for name, part in parts.items():
         for cell, rows in ((MARGINAL, part), *part.groupby("cell", sort=True)):
             if len(rows):
-                codes = np.unique(rows["galaxy_id"].to_numpy(str), return_inverse=True)[1]
-                yield str(cell), name, codes, rows["probability"].to_numpy(float)
+                yield str(cell), name, _codes(rows["galaxy_id"]), rows["probability"].to_numpy(float)
+
+
+def _codes(names: pd.Series) -> NDArray[np.int64]:
+    """Numbers from 0 on for the different values, of which null may be one."""
+    return np.asarray(pd.factorize(names, use_na_sentinel=False)[0], dtype=np.int64)
 
 
 def _effective(
     codes: NDArray[np.int64], values: Floats, threshold: Distribution, level: float
 ) -> tuple[Floats, Floats]:
-    """Effective successes and trials at every value of the threshold; `codes` number the clusters of the values."""
+    """Effective successes and trials at every value of the threshold; `codes` number the values' clusters from 0 on."""
     cuts, total = threshold[0], float(len(values))
     above: Floats = (len(values) - np.searchsorted(np.sort(values), cuts, side="right")).astype(np.float64)
-    hosts, whole = np.full(len(cuts), float(len(np.unique(codes)))), np.full(len(cuts), total)
+    hosts, whole = np.full(len(cuts), float(codes.max(initial=-1) + 1)), np.full(len(cuts), total)
     sums = (above, above, whole) if hosts[0] == total else _host_sums(codes, values, cuts)
     return effective_counts(above, whole, ClusterSums(hosts, *sums), level)
 

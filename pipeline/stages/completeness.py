@@ -96,9 +96,11 @@ def _write(context: SparkRun, outcome: Outcome) -> None:
 def _scored(context: SparkRun, facts: Mapping[str, object]) -> pd.DataFrame:
     """The scored injections with their cells, and the bricks of their hosts as `field`."""
     columns = ["injection_id", "galaxy_id", "host_brickname", "src_mag_r", *_INDICES]
-    injections = context.read("injections", columns, slices=[context.generation])
-    answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
+    injections = context.read("injections", columns, [context.generation], ordered=False)
+    outcome = ["injection_id", "status", "probability"]
+    answers = context.read("injection_scores", outcome, [context.generation], ordered=False)
     scored = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
     names = pa.Table.from_pylist(facts["cells"]).select(["cell", *_INDICES]).to_pandas()
-    placed = injections.join(scored, "injection_id", join_type="inner").to_pandas().merge(names, on=_INDICES)
+    joined = injections.join(scored, "injection_id", join_type="inner").sort_by("injection_id")
+    placed = joined.to_pandas().merge(names, on=_INDICES)
     return placed.rename(columns={"host_brickname": "field"})

@@ -232,6 +232,16 @@ def test_the_interval_of_the_sky_is_that_of_a_cluster_robust_regression():
     assert found["field_clustered_95_high"] - found["field_clustered_95_low"] == pytest.approx(high - low, rel=0.04)
 
 
+def test_unknown_fields_are_one_cluster():
+    rng = np.random.default_rng(4)
+    field = np.array(["a", "b", None], dtype=object)[rng.integers(3, size=90)]
+    rows = pd.DataFrame({"field": field, "galaxy_id": [f"h{i}" for i in range(90)], "cell": "0/0/0"})
+    rows["src_mag_r"], rows["probability"] = 23.5, rng.random(90)
+    chosen = {"fpr1e-1@val": bootstrap_thresholds(rng.random(300), 0.1)}
+    unknown, known = (field_intervals(each, chosen, (23.0, 24.0), SURVEY) for each in (rows, rows.fillna("c")))
+    pd.testing.assert_frame_equal(unknown, known)
+
+
 def test_marginals_of_the_sky_have_bricks_as_clusters():
     """Hosts of a brick are found or not together: 12 bricks of 30 hosts tell less than 360 hosts."""
     rng = np.random.default_rng(3)
