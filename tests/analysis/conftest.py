@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,10 @@ from tests.analysis.report_inputs import make_inputs
 
 
 @pytest.fixture(scope="session")
-def inputs():
-    """What a report is made from; tests that change it work on copies."""
-    return make_inputs()
+def inputs(once):
+    """What a report is made from, by one process for all of a run; tests that change it work on copies."""
+    folder = once("report_inputs", lambda place: (place / "inputs").write_bytes(pickle.dumps(make_inputs())))
+    return pickle.loads((folder / "inputs").read_bytes())  # noqa: S301 - written by this run
 
 
 @pytest.fixture(scope="session")
