@@ -24,10 +24,12 @@ from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
 from lake.contract.spec import Column
 from lake.errors import DataError
+from lake.files import storage
 from lake.root import DataRoot
 from lake.store import delta
 from lake.store.parts import publish
 from lake.store.writing import Provenance, Target
+from tests.lake import stores
 
 SPEC = tables.spec("injections")
 RUN = batchparts.GridRun("g", "main", "ck", "demo1")
@@ -219,6 +221,29 @@ def test_published_parts_are_read_by_spark_and_without(jobs_spark: Any, tmp_path
     seen = table.read(jobs_spark, root, "injections")
     few = seen.where("injection_id < 'i00010' AND src_mag_r > 24 AND detectable IS NULL").count()
     assert few == sum(row["src_mag_r"] > 24 for row in batch(40, 3)[:10])
+
+
+@pytest.mark.usefixtures("whole_system")
+def test_batches_and_tables_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tasks, which this process does itself, read there and write there."""
+    rows = batch(30, 6)
+    local = write(tmp_path / "batch-0.parquet", rows + rows[:1])
+    monkeypatch.setattr(ingest, "_run", lambda _, dealt, *rest: [batchparts.make(share, *rest) for share in dealt])
+    with stores.bucket(monkeypatch) as place:
+        address = f"{place}/grid/batch-0.parquet"
+        storage.upload(Path(local), address)
+        root = DataRoot.of(tmp_path / "remote", f"{place}/lake")
+        made = ingest.ingest(None, root, [address], RUN)
+        target = Target(root, SPEC, "demo1", RUN.where(SPEC), Provenance("ingest.demo1"))
+        card = publish(target, made.injections, made.quarantine)
+        assert (card.rows, card.fingerprint) == (30, fingerprint(delta.read(root, SPEC.name), SPEC))
+        (bad,) = delta.read(root, "quarantine").to_pylist()
+        assert (bad["source_file"], bad["row_index"], bad["reason"]) == (
+            "batch-0.parquet",
+            30,
+            "duplicate key (injection_id)",
+        )
+    assert ingest.ingest(None, DataRoot.of(tmp_path / "data"), [local], RUN).injections.fingerprint == card.fingerprint
 
 
 def test_batches_that_do_not_add_up_are_an_error(
