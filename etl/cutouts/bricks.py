@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from astropy.io import fits
@@ -110,6 +110,9 @@ class Tan:
 
     def apart_px(self, other: Tan, pixels: int) -> float:
         """Largest distance between the places that two projections give a position, over images this wide."""
+        same = all(np.array_equal(mine, theirs) for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        if same:
+            return 0.0
         reach = pixels / 2 * PIXEL_SCALE_ARCSEC / 3600
         ra = self.ra_deg + reach * np.array([0, 1, -1, 1, -1]) / max(np.cos(np.deg2rad(self.dec_deg)), 0.01)
         dec = self.dec_deg + reach * np.array([0, 1, 1, -1, -1])

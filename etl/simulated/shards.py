@@ -22,7 +22,7 @@ from etl.stampconfig import StampCutting
 from lake.contract.columns import POSITION
 from lake.files import atomic, storage
 from lake.store import remoteshards
-from lake.store.stamps import SIMULATED_HASH, GrowingShard, shard_name, stamp_hash
+from lake.store.stamps import SIMULATED_HASH, GrowingShard, shard_name
 from lake.tables.stamps import SPEC
 
 Images = NDArray[np.float32]
@@ -113,7 +113,8 @@ class ShardMaker:
         hosts = read_hosts(self.survey, galaxies, self.cutting)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as draft, draft.open("w+b") as file:
-            shard = GrowingShard(file, self.cutting.stamp_pixels)
+            most = galaxies.num_rows + int(np.sum(rows["label"].to_numpy()))
+            shard = GrowingShard(file, self.cutting.stamp_pixels, most)
             made = Stamps(rows, host, hosts, self.cutting).written(shard, number, self.render)
             shard.close()
         return made
@@ -176,9 +177,8 @@ class Stamps:
     ) -> None:
         """Append each host of controls once."""
         galaxies, which = np.unique(self.host[rows], return_inverse=True)
-        held = shard.append(self.hosts.stamps[galaxies])
-        hashes = np.array([_hash(self.hosts.stamps[galaxy]) for galaxy in galaxies], dtype=object)
-        place[rows], digest[rows] = held[which], hashes[which]
+        held, hashes = shard.append(self.hosts.stamps[galaxies])
+        place[rows], digest[rows] = held[which], np.array(hashes, dtype=object)[which]
 
     def _append_lenses(
         self,
@@ -193,7 +193,7 @@ class Stamps:
         images, columns, failed = render(self._planned(rows, host), self.hosts.stamps, self.hosts.usable, host)
         fine = np.array([why is None for why in failed])
         made = images if fine.all() else images[fine]
-        place[rows[fine]], digest[rows[fine]] = shard.append(made), [_hash(image) for image in made]
+        place[rows[fine]], digest[rows[fine]] = shard.append(made)
         reason[rows[~fine]] = [why for why in failed if why is not None]
         return columns
 
@@ -257,10 +257,6 @@ def _scattered(places: NDArray[np.int64], parts: list[pa.Table], count: int) -> 
     where[places] = np.arange(rows.num_rows)
     taken = rows.take(pa.array(where, mask=~np.isin(np.arange(count), places)))
     return {name: taken[name] for name in taken.column_names}
-
-
-def _hash(stamp: NDArray[np.float32]) -> str:
-    return stamp_hash(stamp, SIMULATED_HASH)
 
 
 def _known(values: NDArray[np.float64]) -> pa.Array:

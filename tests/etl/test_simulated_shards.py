@@ -70,6 +70,8 @@ def test_a_shard_holds_the_coadds_pixels_and_every_planned_stamp_has_a_row(surve
     held = np.load(tmp_path / "shards/bucket-0001.npy", mmap_mode="r")
     ok = [row for row in made.values() if row["status"] == "ok"]
     assert held.shape == (2 * 3 + 2 * 3, 3, SIDE, SIDE), "three hosts and three lenses of each brick"
+    size = (tmp_path / "shards/bucket-0001.npy").stat().st_size
+    assert size == held.offset + held.nbytes, "room for lenses that failed is given back"
     assert {row["shard_row"] for row in ok} == set(range(12))
 
 
