@@ -140,11 +140,11 @@ def test_shards_follow_each_other_across_batches(survey: Any, tmp_path: Path) ->
     assert [(one["shard"], one["rows"]) for one in made] == [(0, 8), (1, plan.num_rows - 8)]
 
 
-def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray) -> Any:
+def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray, of: np.ndarray) -> Any:
     """Renders the first brick's lenses, and hangs at those of the second."""
     if rows["brick"][0].as_py() == "1001p000":
         time.sleep(600)
-    return renderer(rows, hosts, usable)
+    return renderer(rows, hosts, usable, of)
 
 
 @pytest.mark.usefixtures("whole_system")
