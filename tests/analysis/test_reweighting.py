@@ -103,14 +103,14 @@ def test_intervals_cover_where_weights_go_with_the_outcome(
 
 @pytest.mark.slow
 def test_the_documented_coverage_of_weighted_intervals_is_reproduced() -> None:
-    """A sample of the settings; a median of fifteen settings of 150 samples has an error of half a point."""
+    """A sample of the settings; a median of fifteen settings of 140 samples has an error of half a point."""
     page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
     chosen = np.random.default_rng(5).choice(len(SETTINGS), 180, replace=False)
-    rows = table([SETTINGS[place] for place in chosen], 150, 1)
+    rows = table([[SETTINGS[place] for place in chosen[part::3]] for part in range(3)], 140)
     assert len(rows) == 6
     for name, scatter, _, lowest, median, _ in rows:
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {scatter} |"))
-        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[3:5]]
+        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[-2:]]
         assert lowest == pytest.approx(documented[0], abs=0.025)
         assert median == pytest.approx(documented[1], abs=0.01)
 

@@ -68,14 +68,19 @@ def coverage(rng: np.random.Generator, setting: Setting, samples: int) -> tuple[
     return held / samples, float(np.median(rarer))
 
 
-def table(settings: list[Setting], samples: int, seed: int) -> list[tuple[str, float, int, float, float, float]]:
-    """Rows: hosts with the rarer outcome, scatter; settings, the coverage that a tenth is below, median, highest."""
-    rng, found = np.random.default_rng(seed), defaultdict(list)
-    for setting in settings:
-        share, rarer = coverage(rng, setting, samples)
-        for low, high, name in BINS:
-            if low <= rarer < high:
-                found[name, setting.scatter].append(share)
+def table(parts: list[list[Setting]], samples: int) -> list[tuple[str, float, int, float, float, float]]:
+    """Rows: hosts with the rarer outcome, scatter; settings, the coverage that a tenth is below, median, highest.
+
+    Each part of the settings has a seed of its own, so that parts can be run side by side.
+    """
+    found = defaultdict(list)
+    for seed, settings in enumerate(parts):
+        rng = np.random.default_rng(seed)
+        for setting in settings:
+            share, rarer = coverage(rng, setting, samples)
+            for low, high, name in BINS:
+                if low <= rarer < high:
+                    found[name, setting.scatter].append(share)
     rows = [(name, scatter, found[name, scatter]) for _, _, name in BINS for scatter in SCATTERS]
     return [
         (name, scatter, len(held), float(np.quantile(held, 0.1)), float(np.median(held)), max(held))
