@@ -82,6 +82,11 @@ def _require_batches(batches: Sequence[str]) -> list[tuple[int, int]]:
         lacking = [name for name in SCHEMA.names if name not in schema.names]
         if lacking:
             raise DataError(f"{path} is not a grid batch: it lacks the columns {', '.join(lacking)}")
+        if other := [each.name for each in SCHEMA if schema.field(each.name).type != each.type]:
+            raise DataError(
+                f"{path} is not a grid batch: '{other[0]}' must be {SCHEMA.field(other[0]).type}, "
+                f"got {schema.field(other[0]).type}"
+            )
         found.append((held.metadata.num_rows, size))
     return found
 

@@ -155,6 +155,11 @@ def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     pq.write_table(pa.table({"grid_id": ["g"]}), tmp_path / "batch-00002.parquet")
     with pytest.raises(DataError, match="lacks the columns injection_id"):
         ingested(jobs_spark, tmp_path, [str(tmp_path / "batch-00002.parquet")])
+    held = pq.read_table(good)
+    column = held.column_names.index("seed")
+    pq.write_table(held.set_column(column, "seed", held["seed"].cast(pa.string())), tmp_path / "batch-00003.parquet")
+    with pytest.raises(DataError, match=r"batch-00003.parquet is not a grid batch: 'seed' must be int64, got string"):
+        ingested(jobs_spark, tmp_path, [good, str(tmp_path / "batch-00003.parquet")])
     with pytest.raises(DataError, match="no batches"):
         ingested(jobs_spark, tmp_path, [])
 
