@@ -68,27 +68,35 @@ def ingest(spark: SparkSession, root: DataRoot, batches: Sequence[str], scored: 
 
 
 def _require_batches(batches: Sequence[str]) -> list[tuple[int, int]]:
-    """Rows and bytes of each batch."""
+    """Rows and bytes of each batch; their names must differ, since the names tell where rows come from."""
     if not batches:
         raise DataError("the grid has no batches; run `dvc repro grid`")
-    found = []
+    named: dict[str, str] = {}
     for path in batches:
-        try:
-            with storage.open_file(path) as file:
-                held, size = pq.ParquetFile(file), file.size()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is not a grid batch: {error}") from error
-        schema = held.schema_arrow
-        lacking = [name for name in SCHEMA.names if name not in schema.names]
-        if lacking:
-            raise DataError(f"{path} is not a grid batch: it lacks the columns {', '.join(lacking)}")
-        if other := [each.name for each in SCHEMA if schema.field(each.name).type != each.type]:
-            raise DataError(
-                f"{path} is not a grid batch: '{other[0]}' must be {SCHEMA.field(other[0]).type}, "
-                f"got {schema.field(other[0]).type}"
-            )
-        found.append((held.metadata.num_rows, size))
-    return found
+        if (name := file_name(path)) in named:
+            raise DataError(f"batches of a grid must have different names, got {named[name]} and {path}")
+        named[name] = path
+    return [_require_batch(path) for path in batches]
+
+
+def _require_batch(path: str) -> tuple[int, int]:
+    """Rows and bytes of a file with the columns of a batch, each of them once and of its type."""
+    try:
+        with storage.open_file(path) as file:
+            held, size = pq.ParquetFile(file), file.size()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is not a grid batch: {error}") from error
+    schema = held.schema_arrow
+    if lacking := [name for name in SCHEMA.names if name not in schema.names]:
+        raise DataError(f"{path} is not a grid batch: it lacks the columns {', '.join(lacking)}")
+    if repeated := [name for name in SCHEMA.names if schema.names.count(name) > 1]:
+        raise DataError(f"{path} is not a grid batch: it has several columns named {', '.join(repeated)}")
+    if other := [each.name for each in SCHEMA if schema.field(each.name).type != each.type]:
+        raise DataError(
+            f"{path} is not a grid batch: '{other[0]}' must be {SCHEMA.field(other[0]).type}, "
+            f"got {schema.field(other[0]).type}"
+        )
+    return held.metadata.num_rows, size
 
 
 def _run(

@@ -20,8 +20,9 @@ _SERIES = tuple(
     )
 )  # fmt: skip
 """Of x (exp(x) + 1) / (exp(x) - 1) - 2 in powers of x^2, from x^2 on (Remez)."""
-_UNREDUCED, _SINGLE = 0x3FD62E42, 0x3FF0A2B2
-"""High words of 0.5 ln 2 and 1.5 ln 2: up to the first nothing is subtracted, below the second one ln 2."""
+_TINY, _UNREDUCED, _SINGLE = 0x3E300000, 0x3FD62E42, 0x3FF0A2B2
+"""High words of 2^-28, 0.5 ln 2 and 1.5 ln 2: below the first exp is 1 + x, up to the second nothing is subtracted,
+below the third one ln 2."""
 _LOWEST, _HIGHEST = -745.2, 709.8
 """Beyond them exp is 0 and infinite."""
 
@@ -48,4 +49,5 @@ def _exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
     odd = rest - square * series
     unreduced = 1 - ((rest * odd) / (odd - 2) - rest)
     reduced = 1 - ((below - (rest * odd) / (2 - odd)) - above)
-    return np.asarray(np.ldexp(np.where(twos == 0, unreduced, reduced), twos.astype(np.int32)))
+    found = np.ldexp(np.where(twos == 0, unreduced, reduced), twos.astype(np.int32))
+    return np.where(high < _TINY, 1 + x, found)

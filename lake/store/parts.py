@@ -88,7 +88,10 @@ def statistics(metadata: pq.FileMetaData) -> str:
         if any(each is None or not each.has_null_count for each in found):
             continue
         nulls[column] = sum(each.null_count for each in found)
-        ends = [(each.min, each.max) for each in found if each.has_min_max]
+        filled = [each for each in found if each.num_values]
+        if not all(each.has_min_max for each in filled):  # of long texts and of NaN alone
+            continue
+        ends = [(each.min, each.max) for each in filled]
         if ends and all(_ordered(end) for pair in ends for end in pair):
             low[column], high[column] = min(first for first, _ in ends), max(last for _, last in ends)
     return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
@@ -120,7 +123,8 @@ def replace(target: Target, parts: Sequence[Part]) -> DeltaTable:
     Where two write a slice at once, the second to commit is refused, or (where both have only added files) finds the
     other's files and removes them.
     """
-    with writing.enforced(target.root, target.spec) as table:
+    place = target.root.table(target.spec.name)
+    with writing.refusals(place), writing.enforced(target.root, target.spec) as table:
         while actions := _difference(table, parts, target.where):
             table.create_write_transaction(
                 actions,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
@@ -94,7 +94,7 @@ def report(target: Target, good: int, rejected: Mapping[str, int]) -> None:
 
 def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], who: Provenance) -> DeltaTable:
     """Replace the rows that meet ``where`` (all if it is empty) in one commit; returns the table at that version."""
-    with _refusals_of_the_system(root.table(spec.name)), enforced(root, spec) as table:
+    with refusals(root.table(spec.name)), enforced(root, spec) as table:
         write_deltalake(
             table,
             rows,
@@ -168,12 +168,16 @@ def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, 
 
 
 @contextmanager
-def _refusals_of_the_system(place: str) -> Iterator[None]:
-    """Raise an error of the operating system (disk full, read-only) as such: delta-rs only reports it as text."""
+def refusals(place: str) -> Iterator[None]:
+    """Raise an error of the operating system (disk full, read-only) as such, since delta-rs only reports it as text,
+    and a commit that came too late as a LakeError.
+    """
     try:
         yield
     except (DeltaError, OSError) as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
+        if number is not None:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
+        if isinstance(error, CommitFailedError) and "concurrent" in str(error):
+            raise LakeError(f"{place} was changed by another run that wrote at the same time; run it again") from error
+        raise

@@ -92,10 +92,14 @@ def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterato
 
 
 def _rows(root: DataRoot, manifest: str) -> int | None:
-    """Number of rows of a manifest; None if it does not exist yet."""
+    """Number of rows of a manifest; None if it does not exist yet, 0 if it cannot be read, as its check then says."""
     table = table_of(root, manifest)
-    made = (root.cards / f"{cards.stem(table, manifest)}.json").exists()
-    return cards.read_slice(root, table, manifest).card.rows if made else None
+    if not (root.cards / f"{cards.stem(table, manifest)}.json").exists():
+        return None
+    try:
+        return cards.read_slice(root, table, manifest).card.rows
+    except DarkHaloError:
+        return 0
 
 
 def _unmade(params: TrainParams, chain: Chain) -> Finding:

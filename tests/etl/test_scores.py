@@ -160,6 +160,15 @@ def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     pq.write_table(held.set_column(column, "seed", held["seed"].cast(pa.string())), tmp_path / "batch-00003.parquet")
     with pytest.raises(DataError, match=r"batch-00003.parquet is not a grid batch: 'seed' must be int64, got string"):
         ingested(jobs_spark, tmp_path, [good, str(tmp_path / "batch-00003.parquet")])
+    twice = held.append_column("score", held["score"])
+    pq.write_table(twice, tmp_path / "batch-00004.parquet")
+    with pytest.raises(DataError, match=r"batch-00004.parquet is not a grid batch: it has several columns named score"):
+        ingested(jobs_spark, tmp_path, [str(tmp_path / "batch-00004.parquet")])
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other" / "batch-00000.parquet", batch(3, 0, 3))
+    for same in (good, other):
+        with pytest.raises(DataError, match=f"batches of a grid must have different names, got {good} and {same}"):
+            ingested(jobs_spark, tmp_path, [good, same])
     with pytest.raises(DataError, match="no batches"):
         ingested(jobs_spark, tmp_path, [])
 
@@ -278,6 +287,7 @@ def test_the_logistic_function_is_that_of_spark_to_the_last_bit(jobs_spark: Any)
         -1e-300,
         1e9,
         -1e9,
+        *(odd * 2.0**-53 for odd in range(1, 40, 2)),  # from a number to the next where 1 + x is rounded
     ]
     scores = np.concatenate([rng.normal(0, s, 4000) for s in (0.1, 1, 5, 200)] + [edges, -np.array(edges)])
     frame = jobs_spark.createDataFrame(pa.table({"n": np.arange(len(scores)), "x": scores}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_a_dry_run_on_a_manifest_without_rows_says_so_once(project: Project) -> 
     assert problems(readiness(project, chain(project, wanted))) == [f"PROBLEM demo1, manifest: {sentence}"]
     with pytest.raises(DataError, match=sentence):
         trained(project, wanted)
+
+
+def test_a_dry_run_on_a_manifest_that_cannot_be_read_says_so_and_goes_on(project: Project) -> None:
+    (project.data.cards / f"{cards.stem('manifest', AUDIT)}.pin.json").unlink()
+    found = readiness(project, chain(project, Wanted("demo1", SMALL)))
+    (problem,) = problems(found)
+    assert re.search(rf"^PROBLEM demo1, manifest: .*manifest.{AUDIT}.*run `dvc repro`", problem)
+    assert found[-1].what == "demo1, disk and memory"
 
 
 def test_a_dry_run_looks_for_the_bank_of_real_galaxies(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
