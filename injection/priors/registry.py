@@ -21,7 +21,7 @@ from injection.scene.lens import rotated
 from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
 from lake import yamltext
-from lake.errors import DataError, invalid
+from lake.errors import DataError, invalid, one_line
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
@@ -50,9 +50,9 @@ def load_prior(name_or_path: str) -> AnyPrior:
     if path.suffix not in (".yaml", ".yml"):
         raise invalid("prior", f"one of {', '.join(known)}, or a path to a .yaml file", name_or_path)
     try:
-        values = yamltext.values(path.read_text())
+        values = yamltext.values(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"prior file {path} cannot be read: {error}") from error
+        raise DataError(f"prior file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise invalid("prior", f"a mapping in {path}", values)
     return prior_of(_resolved(path.stem, values, known), str(path))

@@ -154,6 +154,14 @@ def test_bad_priors_are_refused_by_name(tmp_path: Path, text: str, message: str)
         load_prior(str(path))
 
 
+@pytest.mark.parametrize("content", [b"name: \xe9t\xe9", b"name: [a", b"name: a\0b"])
+def test_a_prior_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "prior.yaml"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"prior.yaml cannot be read: [^\n]+\Z"):
+        load_prior(str(path))
+
+
 def test_unknown_priors_are_refused() -> None:
     with pytest.raises(ParameterError, match="'prior' must be one of v1"):
         load_prior("v9")

@@ -159,6 +159,8 @@ def test_a_slice_is_replaced_alone(root: DataRoot) -> None:
     wanted = [("a b:c+1", n) for n in range(10, 15)] + [("b", n) for n in range(20, 25)]
     assert held_by(table) == wanted
     assert held_by(delta.at(root.table(SLICED.name))) == wanted
+    made = {path.parent.name for path in Path(root.table(SLICED.name)).rglob("*.parquet")}
+    assert made == {"kind=a%20b%3Ac%2B1", "kind=b"}, "as delta-rs and Spark name folders"
     files = delta.files(table, odd.where)
     with duckdb.connect() as connection:
         connection.execute("SET python_enable_replacements = false")
