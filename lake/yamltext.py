@@ -1,4 +1,4 @@
-"""YAML files of the package and the project as plain values; ``pipeline.project.strictyaml`` is for those of users."""
+"""YAML files of the package and the project as plain values; ``lake.files.strictyaml`` is for those of users."""
 
 from __future__ import annotations
 

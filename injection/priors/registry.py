@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
@@ -21,7 +20,8 @@ from injection.scene.lens import rotated
 from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
 from lake import yamltext
-from lake.errors import DataError, invalid, one_line
+from lake.errors import invalid
+from lake.files.strictyaml import read_mapping
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
@@ -49,13 +49,7 @@ def load_prior(name_or_path: str) -> AnyPrior:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         raise invalid("prior", f"one of {', '.join(known)}, or a path to a .yaml file", name_or_path)
-    try:
-        values = yamltext.values(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"prior file {path} cannot be read: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise invalid("prior", f"a mapping in {path}", values)
-    return prior_of(_resolved(path.stem, values, known), str(path))
+    return prior_of(_resolved(path.stem, read_mapping(path), known), str(path))
 
 
 def prior_of(content: Mapping[str, Any], where: str = "") -> AnyPrior:

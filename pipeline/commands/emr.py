@@ -29,8 +29,8 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
     from etl.emr.cluster import EmrParams
     from etl.emr.submission import submit as run
+    from lake.files.strictyaml import read_mapping
     from lake.names import checked_name
-    from pipeline.project.strictyaml import read_mapping
     from pipeline.verbs.submitting import submission
 
     if generation is not None:

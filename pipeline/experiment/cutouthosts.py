@@ -26,12 +26,12 @@ from injection.optics.psf import BandPsf
 from lake.config import SplitParams
 from lake.contract.columns import TIERS
 from lake.errors import DarkHaloError, DataError, one_line
+from lake.files.strictyaml import read_mapping
 from lake.sky.healpix import pixel
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import flux_from_magnitude
 from lake.sky.split import HOST, NEGATIVE_USES, TEST, thirds
 from lake.sky.survey import STAMP_PIXELS
-from pipeline.project.strictyaml import read_mapping
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from injection.priors.population import SHIPPED, Population, shipped
 from lake.errors import invalid
+from lake.files import strictyaml
 from lake.root import DataRoot
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from lake.store import delta
 from lake.tables.lens_candidates import MATCHED
 from pipeline.experiment.reweighting import Asked, Filled, counting
-from pipeline.project import strictyaml
 from pipeline.project.project import Project
 
 _BRICK_DEG2 = 0.25**2

@@ -11,11 +11,11 @@ import yaml
 
 from etl.config import ManifestParams
 from lake.errors import ParameterError, invalid, not_one_of, one_line
+from lake.files.strictyaml import parse
 from modeling.config import TrainParams, changed, generations, resolve_generation
 from modeling.scoring.card import CARD
 from pipeline.project import params, simulated
 from pipeline.project.project import Project
-from pipeline.project.strictyaml import parse
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from lake import yamltext
 from lake.config import Section, overlaid
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.files import atomic
+from lake.files.strictyaml import read_mapping
 from lake.names import checked_name
 from lake.root import nearest_with
 from pipeline.project import simulated
 from pipeline.project.codecards import PROJECT
 from pipeline.project.project import Project
-from pipeline.project.strictyaml import read_mapping
 
 if TYPE_CHECKING:
     from modeling.config import TrainParams

@@ -13,10 +13,10 @@ import psutil
 import pytest
 import yaml
 
+from lake.files.strictyaml import read_mapping
 from lake.root import DataRoot
 from lake.store import cards
 from pipeline import wiring
-from pipeline.project.strictyaml import read_mapping
 from pipeline.verbs.submitting import runs_on_cluster
 from tests.etl.rehearsal import project as remote
 from tests.etl.rehearsal.cloud import cloud

@@ -15,7 +15,7 @@ from injection.priors.distributions import AreaUniform, Binned, Distribution, Ha
 from injection.priors.prior import LENS, SHAPE, Mixture, Prior
 from injection.priors.registry import draw, load_prior, log_density, prior_of, registry
 from injection.scene.ranges import faults
-from lake.errors import DataError, ParameterError
+from lake.errors import ParameterError
 from lake.sky.survey import SURVEY
 from tests.injection.scenes import drawn, ids
 
@@ -154,18 +154,26 @@ def test_bad_priors_are_refused_by_name(tmp_path: Path, text: str, message: str)
         load_prior(str(path))
 
 
-@pytest.mark.parametrize("content", [b"name: \xe9t\xe9", b"name: [a", b"name: a\0b"])
-def test_a_prior_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name: \xe9t\xe9", "'utf-8' codec can't decode"),
+        (b"name: [a", "did not find expected"),
+        (b"base: v1\nlens_q: 0.7\nlens_q: 0.8", "the key 'lens_q' twice, again in line 3"),
+        (b"a: " + 200_000 * b"[", "more than 32 levels of nesting in line 1"),
+    ],
+)
+def test_a_prior_is_read_as_strictly_as_parameters(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "prior.yaml"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"prior.yaml cannot be read: [^\n]+\Z"):
+    with pytest.raises(ParameterError, match=rf"prior.yaml cannot be read as parameters: [^\n]*{reason}[^\n]*\Z"):
         load_prior(str(path))
 
 
 def test_unknown_priors_are_refused() -> None:
     with pytest.raises(ParameterError, match="'prior' must be one of v1"):
         load_prior("v9")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(ParameterError, match=r"absent.yaml cannot be read as parameters: no such file"):
         load_prior("absent.yaml")
 
 

@@ -18,7 +18,7 @@ PARSERS = {"yaml", "ruamel.yaml", "lake.yamltext"}
 YAML = {
     "lake/yamltext.py": "nothing itself",
     "pipeline/project/params.py": "params.yaml",
-    "pipeline/project/strictyaml.py": "how it is read",
+    "lake/files/strictyaml.py": "how it is read",
     "pipeline/project/generations.py": "values that a user types",
     "pipeline/training/overlays.py": "own generations, which it writes",
     "pipeline/verbs/submitting.py": "parameters for a cluster, which it writes",
@@ -31,11 +31,14 @@ YAML = {
     "analysis/reporting/closing.py": "the package's result of simulated skies",
     "analysis/results/expectations.py": "the package's expectations",
     "lake/api.py": "the project that a notebook is in",
-    "injection/priors/registry.py": "priors of the package or of a user",
+    "injection/priors/registry.py": "the package's priors",
     "injection/priors/population.py": "populations of the package or of a user",
 }
 """The modules that import YAML, and what they read with it."""
-DESCRIPTIONS = {"pipeline/experiment/cutouthosts.py": "what a user says of a set of cut-outs"}
+DESCRIPTIONS = {
+    "pipeline/experiment/cutouthosts.py": "what a user says of a set of cut-outs",
+    "injection/priors/registry.py": "a user's own prior",
+}
 """The modules that read a user's other files as strictly as ``params.yaml``, and what those are."""
 
 
@@ -63,4 +66,4 @@ def test_parameters_are_loaded_by_commands_alone(path: Path) -> None:
         return
     if "pipeline.project.params" in imported(path):
         assert not {one for place, one in used(path).calls if place == "params"} & READERS
-    assert "pipeline.project.strictyaml.read_mapping" not in imported(path) or name(path) in DESCRIPTIONS
+    assert "lake.files.strictyaml.read_mapping" not in imported(path) or name(path) in DESCRIPTIONS

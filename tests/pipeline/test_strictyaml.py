@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from lake.errors import ParameterError
+from lake.files.strictyaml import read_mapping
 from pipeline.project import params
 from pipeline.project.generations import Wanted, enlist
-from pipeline.project.strictyaml import read_mapping
 from tests.pipeline.checkout import PROJECT
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -1,4 +1,4 @@
-"""Parameter files in YAML, read as the plain values they show; anything that YAML would read differently is refused.
+"""YAML files of users, read as the plain values they show; anything that YAML would read differently is refused.
 
 No aliases (they can expand to more values than fit into memory, or to themselves), no repeated keys, no infinities,
 UTF-8 only, and limited depth and size.
