@@ -159,6 +159,8 @@ class LoopParams(Section):
     """Optimiser steps between saves of the state within an epoch; 0 saves only at the end of epochs."""
     keep_every_epochs: int = Field(ge=0)
     """Keep the state of every n-th epoch in addition to best and last; 0 keeps none."""
+    keep_best_epochs: int = Field(default=0, ge=0, exclude_if=operator.not_)
+    """Of these, keep only the epochs that are among the n with the best selection metric so far; 0 keeps them all."""
 
     @field_validator("micro_batch")
     @classmethod

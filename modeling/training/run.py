@@ -75,9 +75,19 @@ class Run:
             self.state.save(self.work / BEST)
         keep = self.params.loop.keep_every_epochs
         if keep and row.epoch % keep == 0:
-            self.state.save(self.work / f"epoch-{row.epoch:04d}.safetensors")
+            self.state.save(self._of_epoch(row.epoch))
+            self._prune(row.epoch)
         self.save()
         return self.log[row.epoch - 1]
+
+    def _of_epoch(self, epoch: int) -> Path:
+        return self.work / f"epoch-{epoch:04d}.safetensors"
+
+    def _prune(self, epoch: int) -> None:
+        """Delete the states of epochs up to this one that are not among the best."""
+        if most := self.params.loop.keep_best_epochs:
+            for row in sorted(self.log[:epoch], key=lambda row: (-row.metric, row.epoch))[most:]:
+                self._of_epoch(row.epoch).unlink(missing_ok=True)
 
     def save(self) -> None:
         """Save the state to resume from, and copy it where copies are wanted."""

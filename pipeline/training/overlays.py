@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
+from pydantic import BaseModel
 
 from lake.errors import invalid, not_one_of
 from lake.files import atomic
@@ -66,15 +67,18 @@ def _flat_values(name: str | None, own: Own) -> dict[str, Any]:
     values = (
         resolve_generation(name, own=own) if name else TrainParams.load({**base_values(), "generation": "base"}, "base")
     )
-    return dict(_flat(values.model_dump(mode="json", exclude=_UNCOMPARED)))
+    return {key: value for key, value in _flat(values) if key.partition(".")[0] not in _UNCOMPARED}
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+def _flat(section: BaseModel, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Parameters of a section and of those in it, also those that are left out of dumps where they are neutral."""
+    dumped = section.model_dump(mode="json")
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{key}", value
+            yield f"{above}{name}", dumped.get(name, value)
 
 
 def _shown(value: Any) -> str:

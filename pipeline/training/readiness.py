@@ -187,7 +187,7 @@ def _resources(root: DataRoot, params: TrainParams, filled: bool) -> str:
     needed = count * _ROW + _WORKING
     weights = sum(each.numel() for each in _network(params).parameters()) * 4
     state = weights * (_STATES + (params.optimiser.ema_decay > 0))
-    kept = 2 + (params.loop.epochs // params.loop.keep_every_epochs if params.loop.keep_every_epochs else 0)
+    kept = 2 + _kept_epochs(params)
     written, device = 2 * kept * state, device_of(params.execution)
     free = shutil.disk_usage(
         next(above for above in (root.local, *root.local.resolve().parents) if above.is_dir())
@@ -201,6 +201,13 @@ def _resources(root: DataRoot, params: TrainParams, filled: bool) -> str:
     where = "in a file, as they would fill the memory, for" if mapped else "on" if there == on_gpu else "in memory for"
     told = f"{held / 1e9:.1f} GB of stamps {where} {on}"
     return f"{told}, {written / 1e9:.1f} GB written; {free / 1e9:.0f} GB of disk are free"
+
+
+def _kept_epochs(params: TrainParams) -> int:
+    """Most states of epochs that a run holds at a time."""
+    loop = params.loop
+    every = loop.epochs // loop.keep_every_epochs if loop.keep_every_epochs else 0
+    return min(every, loop.keep_best_epochs + 1) if loop.keep_best_epochs else every
 
 
 def _pixels(root: DataRoot, params: TrainParams) -> tuple[int, int]:

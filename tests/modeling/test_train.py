@@ -58,6 +58,13 @@ def test_frozen_epochs_leave_the_backbone(tmp_path: Path, small: TrainParams, sp
     assert not torch.equal(first[name], second[name])
 
 
+def test_only_the_best_epochs_are_kept(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
+    loop = small.loop.model_copy(update={"epochs": 4, "keep_every_epochs": 1, "keep_best_epochs": 2})
+    result = train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
+    best = sorted(result.rows, key=lambda row: (-row.metric, row.epoch))[:2]
+    assert {path.name for path in tmp_path.glob("epoch-*")} == {f"epoch-{row.epoch:04d}.safetensors" for row in best}
+
+
 def test_patience_stops(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     loop = small.loop.model_copy(update={"patience": 1, "epochs": 30})
     result = train(small.model_copy(update={"loop": loop}), *splits, tmp_path)

@@ -114,9 +114,18 @@ def test_what_differs_from_what(project: Project) -> None:
         "preprocessing.annulus": ("[20.0, 32.0]", "auto"),
         "schedule.warmup_epochs": ("3.0", "0.0"),
         "loop.keep_every_epochs": ("10", "1"),
+        "loop.keep_best_epochs": ("0", "10"),
     }
     whole = compared(project.folder, ["gen4"]).to_pylist()
     assert {row["parameter"]: row["gen4"] for row in whole}["optimiser.lr"] == "5.0e-05"
+
+
+def test_a_parameter_that_only_one_generation_names_is_compared(project: Project) -> None:
+    make(project, "mine", "demo1", ["execution.compile=true"], None)
+    rows = {row["generation"]: row["differs"] for row in overview(project.folder).to_pylist()}
+    assert rows["mine"] == "execution.compile=true"
+    expected = [{"parameter": "execution.compile", "demo1": "false", "mine": "true"}]
+    assert compared(project.folder, ["demo1", "mine"]).to_pylist() == expected
 
 
 def test_the_commands_say_what_they_made_and_show(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
