@@ -156,6 +156,22 @@ def test_pixels_without_inverse_variance_are_missing(tmp_path: Path) -> None:
     assert (middle_stamp(tmp_path, wcs).stamps[0, 0, 10:15, 10:15] == 0).all()
 
 
+def test_rice_compressed_images_and_weights_are_decoded_apart(tmp_path: Path) -> None:
+    """More windows than are cut at a time: pixels of the later ones are read after the first weights."""
+    weights = np.random.default_rng(3).normal(3.0, 2.0, (SIZE, SIZE)).astype(np.float32)
+    wcs = write_brick(tmp_path, "1000p000", 100.0, 0.0, noise(8))
+    for kind, image in (("image", noise(8)["g"]), ("invvar", weights)):
+        hdu = fits.CompImageHDU(image, wcs.to_header(), compression_type="RICE_1", tile_shape=(50, 60))
+        hdu.writeto(path_of(tmp_path, kind, "g"), overwrite=True)
+    x = np.linspace(21, 178, 40)
+    ra, dec = wcs.all_pix2world(x, x[::-1], 0)
+    found = BrickReader().stamps(str(tmp_path), "1000p000", ra, dec, 41, ()).stamps[:, 0]
+    pixels, known = (fits.getdata(path_of(tmp_path, kind, "g"), 1) for kind in ("image", "invvar"))
+    wanted = np.where(known > 0, pixels, np.nan)
+    for stamp, column, row in zip(found, np.rint(x).astype(int), np.rint(x[::-1]).astype(int), strict=True):
+        np.testing.assert_array_equal(stamp, wanted[row - 20 : row + 21, column - 20 : column + 21])
+
+
 def test_without_inverse_variance_the_mask_and_zeros_say_what_is_missing(tmp_path: Path) -> None:
     bits = np.zeros((SIZE, SIZE), np.int32)
     bits[110:112, 110:112] = 1 << MASKBITS["ALLMASK_Z"]

@@ -158,6 +158,7 @@ def test_a_slice_is_replaced_alone(root: DataRoot) -> None:
     table = parts.replace(odd, [part_of(odd, "part-2.parquet", 10)])
     wanted = [("a b:c+1", n) for n in range(10, 15)] + [("b", n) for n in range(20, 25)]
     assert held_by(table) == wanted
+    assert "flag" not in json.loads(part_of(odd, "part-2.parquet", 10).statistics)["minValues"], "Delta keeps none"
     assert held_by(delta.at(root.table(SLICED.name))) == wanted
     made = {path.parent.name for path in Path(root.table(SLICED.name)).rglob("*.parquet")}
     assert made == {"kind=a%20b%3Ac%2B1", "kind=b"}, "as delta-rs and Spark name folders"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lake import yamltext
 from lake.errors import ParameterError
 from lake.files.strictyaml import read_mapping
 from pipeline.project import params
@@ -136,3 +137,9 @@ def test_many_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path) -> No
     said = fuzz(tmp_path, 2000)
     assert len(said) > 800
     assert not [text for text in said if "\n" in text]
+
+
+def test_values_that_stand_in_several_places_are_written_out(tmp_path: Path) -> None:
+    edges, path = [0.5, 1.0], tmp_path / "written.yaml"
+    path.write_text(yamltext.text({"a": edges, "b": {"c": edges}}))
+    assert read_mapping(path) == {"a": edges, "b": {"c": edges}}
