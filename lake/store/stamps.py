@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -66,13 +67,18 @@ def write_shard(path: Path, stamps: Iterable[NDArray[np.float32]], rows: int, pi
 class GrowingShard:
     """A shard of simulated stamps whose number of rows is not known before its end; the header is written last.
 
-    Room for the ``most`` rows that it may get is taken from the disk at once, which makes writing faster.
+    Room for the ``most`` rows that it may get is taken from the disk at once where the file system can do so: writing
+    is faster then, and a full disk is known before anything is drawn.
     """
 
     def __init__(self, file: BinaryIO, pixels: int, most: int) -> None:
         self._file, self._pixels, self.rows = file, pixels, 0
         self._start = self._header()
-        os.posix_fallocate(file.fileno(), 0, self._start + most * self._stamp_bytes)
+        try:
+            os.posix_fallocate(file.fileno(), 0, self._start + most * self._stamp_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that cannot do it
+                raise
 
     @property
     def _stamp_bytes(self) -> int:

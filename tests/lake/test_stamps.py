@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from lake.store.stamps import (
     HASHES,
     PLACE,
     SIMULATED_HASH,
+    GrowingShard,
     StampStore,
     bucket_of,
     manifest_problems,
@@ -60,6 +63,25 @@ def test_a_shard_of_too_few_or_too_many_stamps_is_not_left(tmp_path: Path, given
     ):
         write_shard(tmp_path / shard_name(0), stamps, 5, 7)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC])
+def test_a_shard_grows_where_room_cannot_be_taken_but_not_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.posix_fallocate", refused)
+    with (tmp_path / "shard.npy").open("w+b") as file:
+        if number == errno.ENOSPC:
+            with pytest.raises(OSError, match="No space left"):
+                GrowingShard(file, 9, 8)
+            return
+        shard = GrowingShard(file, 9, 8)
+        shard.append(stamps(5))
+        shard.close()
+    np.testing.assert_array_equal(np.load(tmp_path / "shard.npy"), stamps(5))
 
 
 def test_hashes_are_those_of_the_libraries() -> None:
