@@ -2,7 +2,7 @@
 
 A logistic regression with a ridge penalty on the columns of :mod:`analysis.statistics.emulatorbasis`, in which p is
 monotone in a parameter if the coefficients of certain columns are not negative. Newton's method; each step is a
-quadratic problem with such bounds, solved by block pivoting (Portugal, Judice & Vicente 1994).
+quadratic problem with such bounds, solved as one of nonnegative least squares by scipy.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FOLDS = 5
 _PENALTY = 5.0
 """Strength of the ridge penalty on coefficients of standardised columns."""
 _EDGE = 1e-9
-_STEPS, _PIVOTS, _BLOCKS = 25, 400, 15
-_SMALL, _CLOSE = 1e-9, 1e-4
+_STEPS = 25
+_CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def fit(
     w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     share = float(np.clip((w * y).sum() / w.sum(), _EDGE, 1.0 - _EDGE))
     slopes = np.r_[np.zeros(columns.shape[1] - 1), logit(share)] if start is None else start.slopes
-    penalty, free = np.r_[np.full(len(slopes) - 1, _PENALTY), 0.0], ~basis.bounded | (slopes > 0.0)
+    penalty = np.r_[np.full(len(slopes) - 1, _PENALTY), 0.0]
     worth = _worth(columns, y, w, penalty, slopes)
     for _ in range(_STEPS):
         p = expit(columns @ slopes)
@@ -70,8 +70,7 @@ def fit(
         curvature = (columns * spread[:, None]).T @ columns
         curvature[np.diag_indices_from(curvature)] += penalty
         aim = curvature @ slopes + columns.T @ (w * (y - p)) - penalty * slopes
-        moved, free = _bounded(curvature, aim, basis.bounded, free)
-        step, size = moved - slopes, 1.0
+        step, size = _bounded(curvature, aim, basis.bounded) - slopes, 1.0
         while (better := _worth(columns, y, w, penalty, slopes + size * step)) < worth and size > _CLOSE:
             size /= 2.0
         slopes, worth = slopes + size * step, max(better, worth)
@@ -86,24 +85,21 @@ def _worth(columns: Floats, y: Floats, w: Floats, penalty: Floats, slopes: Float
     return float((w * (y * eta - np.logaddexp(0.0, eta))).sum() - (penalty * slopes**2).sum() / 2.0)
 
 
-def _bounded(
-    curvature: Floats, aim: Floats, bounded: NDArray[np.bool_], free: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """x with least x'Cx / 2 - aim'x of which the ``bounded`` are not negative, and which of them are ``free`` (not 0).
+def _bounded(curvature: Floats, aim: Floats, bounded: NDArray[np.bool_]) -> Floats:
+    """x with least x'Cx / 2 - aim'x of which the ``bounded`` are not negative.
 
-    Block pivoting: all that break a condition change sides; after some rounds one at a time, which cannot cycle.
+    The others are eliminated; what is left is a problem of nonnegative least squares in a Cholesky factor.
     """
-    free, x = free.copy(), np.zeros(len(aim))
-    for round_ in range(_PIVOTS):
-        x[:] = 0.0
-        x[free] = scipy.linalg.solve(curvature[np.ix_(free, free)], aim[free], assume_a="pos", check_finite=False)
-        wrong = bounded & np.where(free, x < -_SMALL, curvature @ x - aim < -_SMALL)
-        if not wrong.any():
-            break
-        if round_ >= _BLOCKS:
-            wrong[: np.flatnonzero(wrong)[-1]] = False
-        free ^= wrong
-    return np.where(bounded, np.maximum(x, 0.0), x), free
+    rest, x = ~bounded, np.empty(len(aim))
+    mixed = curvature[np.ix_(rest, bounded)]
+    factor = scipy.linalg.cho_factor(curvature[np.ix_(rest, rest)], check_finite=False)
+    solved = scipy.linalg.cho_solve(factor, np.column_stack([aim[rest], mixed]), check_finite=False)
+    if bounded.any():
+        root = np.linalg.cholesky(curvature[np.ix_(bounded, bounded)] - mixed.T @ solved[:, 1:])
+        target = scipy.linalg.solve_triangular(root, aim[bounded] - mixed.T @ solved[:, 0], lower=True)
+        x[bounded] = scipy.optimize.nnls(root.T, target)[0]
+    x[rest] = solved[:, 0] - solved[:, 1:] @ x[bounded]
+    return x
 
 
 def refusal(hosts: ArrayLike, detected: ArrayLike) -> str | None:

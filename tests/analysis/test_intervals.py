@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -146,14 +147,16 @@ def test_limits_hold_the_estimate_rise_with_it_and_mirror(n):
     np.testing.assert_allclose(low, 1.0 - high[::-1], atol=1e-10)
 
 
-@pytest.mark.parametrize("n", [4.0, 7.3, 10.0, 33.3, 400.0])
+@pytest.mark.parametrize("n", [0.5, 4.0, 7.3, 10.0, 33.3, 400.0])
 def test_limits_of_fractional_counts_rise_and_nest(n):
-    k = np.linspace(0.001, n - 0.001, 401)[:, None]
-    inner, outer = (mixture(k, np.full(k.shape, n), np.ones(1), level) for level in (0.95, 0.99))
-    for low, high in (inner, outer):
+    """Also from none to next to none, and from nearly all to all."""
+    k = np.r_[0.0, np.linspace(0.001, n - 0.001, 401), n][:, None]
+    nested = [mixture(k, np.full(k.shape, n), np.ones(1), level) for level in (0.68, 0.95, 0.99)]
+    for low, high in nested[1:]:
         assert (np.diff(low) > -1e-9).all()
         assert (np.diff(high) > -1e-9).all()
-    assert ((outer.low <= inner.low) & (inner.high <= outer.high)).all()
+    for inner, outer in pairwise(nested):
+        assert ((outer.low <= inner.low) & (inner.high <= outer.high)).all()
 
 
 def test_with_few_found_misses_reach_seven_per_cent_and_no_more():
