@@ -270,6 +270,19 @@ def test_clustered_interval_covers_rare_detections(rate, correlation, hosts, use
     assert low < coverage(np.random.default_rng(2), rate, correlation, hosts, uses, 8000) < high
 
 
+@pytest.mark.parametrize(("hosts", "most", "rate"), [(120, 5, 0.05), (260, 30, 0.02)])
+def test_hosts_used_unequally_often_are_covered(hosts, most, rate):
+    """From one to five and from one to thirty times, with a correlation of 0.6 within a host."""
+    rng, uses = np.random.default_rng(5), np.arange(hosts) % most + 1
+    chance = rng.beta(rate * 2 / 3, (1 - rate) * 2 / 3, (2000, hosts))
+    found = rng.binomial(uses, chance)
+    sums = ClusterSums(
+        np.full(2000, float(hosts)), (found**2).sum(axis=1), found @ uses, np.full(2000, float(uses @ uses))
+    )
+    low, high = clustered(found.sum(axis=1), uses.sum(), sums, 0.95)
+    assert ((low <= rate) & (rate <= high)).mean() > 0.92
+
+
 @pytest.mark.slow
 def test_the_documented_coverage_is_reproduced():
     page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
