@@ -49,7 +49,7 @@ def _lower(k: Floats, n: Floats, weights: Floats, level: float) -> Floats:
     few = 1.0 - np.maximum(2.0 * ((k / n) @ weights) - 1.0, 0.0) ** 2
     rows = (few > 0.0) & (k > 0.0).all(axis=1)
     many[rows] += few[rows] * (_of_few(k[rows], n[rows], weights, level, many[rows]) - many[rows])
-    rows = (n - k < 1.0).any(axis=1)  # where fractional counts may come out above all found
+    rows = np.asarray((n - k < 1.0).any(axis=1))  # where fractional counts may come out above all found
     many[rows] = np.minimum(many[rows], _quantile(n[rows], np.ones_like(n[rows]), weights, tail))
     return np.asarray(many)
 
