@@ -97,7 +97,7 @@ def _isotonic(y: Floats, s: Floats) -> tuple[Floats, Floats]:
 
     One lens and one negative are added at the lowest logit and at the highest, as FoCal and BOSARIS do (Brummer & du
     Preez 2006, 2013): a lowest block of n negatives has 1 / (n + 2), Laplace's rule, and not 0. Without them the map
-    says that what it saw none of cannot be, and one such object makes the log loss infinite.
+    calls impossible whatever its fold lacks, and one such object makes the log loss infinite.
     """
     from sklearn.isotonic import IsotonicRegression
 
