@@ -336,9 +336,7 @@ def measure(numbers: dict[str, Any], name: str) -> dict[str, Any]:
     return next(one for one in numbers["measures"] if one["name"] == name)
 
 
-def test_false_positives_are_those_of_the_finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validating, "_ACCURACY_DRAWS", 18)
-    monkeypatch.setattr(validating, "_LENSTRONOMY_DRAWS", 3)
+def test_false_positives_are_those_of_the_finder() -> None:
     result, numbers = validated("--generation", "flagged")
     assert result.exit_code == 0, result.output
     for threshold, share in (("0.3", FLAGGED / HOSTS), ("0.7", FLAGGED / HOSTS)):

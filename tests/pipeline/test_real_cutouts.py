@@ -15,14 +15,12 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
-from analysis.page.report import Page
 from lake import yamltext
 from lake.errors import DataError
 from lake.store import cards, delta
 from pipeline.experiment.emulating import completeness_at
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.verbs import cutoutaudit
 from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
 from tests.cutoutsets import write_fits
 from tests.pipeline.checkout import project_in
@@ -81,12 +79,6 @@ def audited(folder: Path, cutouts: Path, finder: type[Bluest], **described: Any)
     params.write(folder, project_in(folder).values, "test")
     at = params.load(folder)
     return at, audit_cutouts(at, Request(f"{HERE}:{finder.__name__}", cutouts, path, "blue"))
-
-
-@pytest.fixture
-def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audits without their page, which other tests here read."""
-    monkeypatch.setattr(cutoutaudit, "rendered", lambda inputs, folder: Page("", {}))
 
 
 def rows(at: Project, table: str, name: str) -> pd.DataFrame:
@@ -180,7 +172,7 @@ def test_decals_cubes_of_which_one_is_truncated_and_one_has_dead_pixels(
     assert lost.to_dict() == {"example_bad_pix.fits": "example_bad_pix: no data in band g, r"}
 
 
-def test_des_galaxies_in_five_bands(real_data: Path, tmp_path: Path, unread: None) -> None:
+def test_des_galaxies_in_five_bands(real_data: Path, tmp_path: Path, words_only: None) -> None:
     at, made = audited(
         tmp_path, real_data / "cutouts" / "des_grizY_46_hosts", OfDes,
         name="des", pixel_scale_arcsec=0.263, zero_point_mag=30.0, images={"files": "{band}.fits"},
@@ -213,7 +205,7 @@ def cut_field(folder: Path, into: Path, side: int = 61) -> int:
     return len(stamps)
 
 
-def test_negatives_cut_from_a_kids_and_viking_field(real_data: Path, tmp_path: Path, unread: None) -> None:
+def test_negatives_cut_from_a_kids_and_viking_field(real_data: Path, tmp_path: Path, words_only: None) -> None:
     """Hundreds of real galaxies: enough for thresholds at a false-positive rate."""
     cutouts = tmp_path / "cutouts"
     cutouts.mkdir()
