@@ -51,13 +51,17 @@ class Checkout:
 
     @classmethod
     def make(cls, folder: Path) -> Checkout:
-        """Copy the project's files (those git knows or would take), with their compiled code, into a new repository."""
+        """Copy the project's files (those git knows or would take), with their compiled code, into a new repository.
+
+        What runs have left in the project (cards of its tables, DVC's locks) stays behind.
+        """
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True
         )
         for name in listed.stdout.splitlines():
             source = PROJECT / name
-            if source.is_file():
+            left_by_runs = name.startswith("data/") or source.name == "dvc.lock"
+            if source.is_file() and not left_by_runs:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
