@@ -1,7 +1,9 @@
 """The lake in Python: tables and views by name, at their pinned versions.
 
-Without ``root``, the lake is that of the project in the working directory or the nearest folder above it; ``root`` is a
-data folder, or a :class:`~lake.root.DataRoot` where the tables are in an object store.
+Without ``root``, the lake is that of the project in the working directory or the nearest folder above it, found and
+read as ``dhs`` does: parameters that ``dhs`` refuses are refused with the same sentence, and tables of another survey
+are not read. ``root`` is a data folder, whose tables of every survey are read, or a :class:`~lake.root.DataRoot` where
+the tables are in an object store; no parameters are read then.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lake import tables
-from lake.errors import ParameterError, invalid, not_one_of, one_line
-from lake.root import DataRoot, nearest_with
+from lake.errors import ParameterError, invalid, not_one_of
+from lake.root import DataRoot
 from lake.store import delta, views
 from lake.store import query as sql
 from lake.store.status import REGISTRY, Reading
@@ -76,21 +78,10 @@ def spark(root: Place = None) -> SparkSession:
 def _place(root: Place) -> DataRoot:
     if root is not None:
         return root if isinstance(root, DataRoot) else DataRoot.of(root)
-    import yaml
-
-    from lake import yamltext
-    from lake.config import SurveyParams
-
-    folder = nearest_with(Path.cwd(), "params.yaml")
+    # By name: lake is below pipeline, whose reading of params.yaml decides for a notebook as it does for dhs.
+    params = importlib.import_module("pipeline.project.params")
+    folder = params.nearest(Path.cwd())
     if folder is None:
         raise ParameterError(f"no params.yaml in {Path.cwd()} or above it: name the data folder, root='.../data'")
-    file = folder / "params.yaml"
-    try:
-        survey = SurveyParams.load(
-            yamltext.values(file.read_text(encoding="utf-8", errors="replace"))["survey"], "survey"
-        )
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ParameterError(
-            f"{file} has no section 'survey' that can be read: {one_line(error)}; run `dhs params use demo` there"
-        ) from error
-    return DataRoot.of(folder / survey.data_root, survey.lake_uri, survey.name)
+    found: DataRoot = params.load(folder).data
+    return found

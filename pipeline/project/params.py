@@ -69,12 +69,17 @@ def section_class(name: str) -> type[Section]:
 
 def is_project(folder: Path) -> bool:
     """Whether a folder holds parameters, resolved or as sources."""
-    return nearest_with(folder, *_PARAMETERS) == folder.resolve()
+    return nearest(folder) == folder.resolve()
+
+
+def nearest(start: Path) -> Path | None:
+    """The folder, ``start`` or the nearest above it, that holds parameters, if there is one."""
+    return nearest_with(start, *_PARAMETERS)
 
 
 def find(start: Path) -> Path:
     """The folder of the project that ``start`` lies in: itself or the nearest above it that holds parameters."""
-    folder = nearest_with(start, *_PARAMETERS)
+    folder = nearest(start)
     if folder is None:
         raise ParameterError(
             f"no {FILE} in {start.resolve()} or above it: run `dhs params use demo` in the project's folder, "

@@ -212,13 +212,6 @@ def test_what_the_system_refuses_to_write_is_said_with_the_place(
     assert not list(root.cards.glob("*"))
 
 
-@pytest.mark.parametrize("text", [b"", b"[1]", b"a: [", b"\xff", b"survey: 3", b"grid: {}"])
-def test_a_lake_in_a_project_without_readable_parameters_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
-) -> None:
-    (tmp_path / "params.yaml").write_bytes(text)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match=r"params.yaml has no section 'survey' that can be read: .*; run `dhs "):
-        lake.read("gates")
+def test_columns_of_a_view_are_checked_before_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"'columns' must be one of .*, got 'nope'"):
         lake.read("completeness_main", ["nope"], root=tmp_path)

@@ -30,7 +30,6 @@ YAML = {
     "analysis/reporting/declarations.py": "the package's decisions",
     "analysis/reporting/closing.py": "the package's result of simulated skies",
     "analysis/results/expectations.py": "the package's expectations",
-    "lake/api.py": "the project that a notebook is in",
     "injection/priors/registry.py": "the package's priors",
     "injection/priors/population.py": "populations of the package or of a user",
 }
