@@ -13,6 +13,14 @@ from lake.config import Address, Section
 METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
 """Columns that a network may take in addition to the pixels: observing conditions, which do not reveal the label."""
 
+OF_TORCHVISION = {
+    "efficientnet_v2_s": "efficientnet_v2_s",
+    "resnet18": "resnet18",
+    "resnet18_small": "resnet18",
+    "convnext_tiny": "convnext_tiny",
+}
+"""Networks that may start from ImageNet weights, with torchvision's name for them."""
+
 
 class PreprocessingParams(Section):
     """How pixels become network input; stored with every checkpoint and used whenever that checkpoint scores."""
@@ -45,13 +53,20 @@ class NetworkParams(Section):
     ]
     """Architecture; all return one logit."""
     pretrained: bool
-    """Whether to start from ImageNet weights; if they cannot be fetched the run stops."""
+    """Whether to start from ImageNet weights; without them the run stops."""
     width: int = Field(gt=0)
     """Channels of the first stage, for the networks of variable width (pixelnet_small, bottlenecked_resnet)."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout probability before the last linear layer."""
     metadata_columns: tuple[str, ...]
     """Observing conditions fused with the image features."""
+
+    @field_validator("pretrained")
+    @classmethod
+    def _published(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("name") not in {None, *OF_TORCHVISION}:
+            raise ValueError(f"must be false for {info.data['name']}, which has no ImageNet weights")
+        return value
 
     @field_validator("metadata_columns")
     @classmethod

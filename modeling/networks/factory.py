@@ -5,35 +5,18 @@ Torchvision takes seconds to import, so only networks built from it import it.
 
 from __future__ import annotations
 
-import socket
-import urllib.request
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lake.errors import DataError, invalid, one_line
+from modeling.networks import imagenet
 from modeling.sections import NetworkParams
 
 FOLD = 4
 """Pixels per side that pixelnet_small folds into channels."""
-PATIENCE_S = 60.0
-"""How long to wait for the server of the ImageNet weights to respond."""
-LOOK_S = 10.0
-"""How long a look whether it responds may take."""
-_WITHOUT_IMAGENET = (
-    "put them in torch's hub cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
-)
-_OF_TORCHVISION = {
-    "efficientnet_v2_s": "efficientnet_v2_s",
-    "resnet18": "resnet18",
-    "resnet18_small": "resnet18",
-    "convnext_tiny": "convnext_tiny",
-}
-"""Networks that may start from ImageNet weights, with torchvision's name for them."""
 BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
@@ -211,40 +194,11 @@ def _torchvision(name: str, stem: str, params: NetworkParams, bands: int) -> nn.
     """A torchvision network for ``bands`` bands, with ImageNet weights if ``params`` asks for them."""
     import torchvision
 
-    make = getattr(torchvision.models, name)
-    network: nn.Module = _from_imagenet(make, params.name) if params.pretrained else make(weights=None)
+    network: nn.Module = getattr(torchvision.models, name)(weights=None)
+    if params.pretrained:
+        network.load_state_dict(imagenet.weights(name))
     network.set_submodule(stem, _for_bands(cast(nn.Conv2d, network.get_submodule(stem)), bands))
     return network
-
-
-def imagenet_problem(name: str) -> str | None:
-    """Why the ImageNet weights of a network could not be had now: neither in torch's hub cache, nor served; or None."""
-    from torchvision.models import get_model_weights
-
-    if name not in _OF_TORCHVISION:
-        return None
-    url = get_model_weights(_OF_TORCHVISION[name])["IMAGENET1K_V1"].url
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
-    if cached.is_file():
-        return None
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=LOOK_S):
-            return None
-    except (OSError, HTTPException) as error:
-        return f"neither in {cached.parent} nor to be fetched ({one_line(error)}): {_WITHOUT_IMAGENET}"
-
-
-def _from_imagenet(make: Callable[..., nn.Module], name: str) -> nn.Module:
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_S)
-    try:
-        return make(weights="IMAGENET1K_V1")
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise DataError(
-            f"ImageNet weights of {name} cannot be fetched ({one_line(error)}): {_WITHOUT_IMAGENET}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(patience)
 
 
 _FACTORIES: dict[str, Callable[[NetworkParams, int], LensFinder]] = {

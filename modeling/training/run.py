@@ -104,7 +104,7 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
         raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: pass those weights")
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(step_seed(params.seed, WEIGHTS_STREAM))
-    network = build(params.network, training.x.shape[1])
+    network = _network(params, training.x.shape[1], fresh=ancestor is None and not (work / STATE).exists())
     if ancestor is not None:
         _inherit(network, ancestor, params)
     dtype = _kept_dtype(params, network, training, work)
@@ -123,6 +123,12 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
             raise _unreadable(work / STATE, error) from error
         logger.info("%s resumes after step %d (epoch %d)", params.generation, state.step, run.epoch)
     return run
+
+
+def _network(params: TrainParams, bands: int, *, fresh: bool) -> LensFinder:
+    """The network of a run; only a fresh one starts from ImageNet weights, so no other needs them."""
+    pretrained = params.network.pretrained and fresh
+    return build(params.network.model_copy(update={"pretrained": pretrained}), bands)
 
 
 def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParams) -> None:

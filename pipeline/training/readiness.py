@@ -18,11 +18,13 @@ from lake.root import DataRoot
 from lake.sky.survey import STAMP_PIXELS, SURVEY
 from lake.store import cards, delta
 from modeling.config import TrainParams
-from modeling.networks.factory import LensFinder, build, imagenet_problem, require_side, restored
+from modeling.networks import imagenet
+from modeling.networks.factory import LensFinder, build, require_side, restored
 from modeling.networks.inference import device_of
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD
 from modeling.scoring.checkpoint import Checkpoint
+from modeling.sections import OF_TORCHVISION
 from modeling.training.data import fits, is_mapped
 from modeling.training.rows import columns, splits
 from pipeline.project import simulated
@@ -69,7 +71,11 @@ def summary(found: list[Finding]) -> str:
 
 def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterator[Finding]:
     name = params.generation
-    held = _held(root, params)
+    try:
+        held = _held(root, params)
+    except DarkHaloError as error:
+        yield Finding(f"{name}, checkpoint", str(error), good=False)
+        return
     if held is not None and name != chain.name:
         yield Finding(name, f"trained with these parameters (checkpoint {held.card.checkpoint_id}); not trained again")
         return
@@ -112,14 +118,11 @@ def _unmade(params: TrainParams, chain: Chain) -> Finding:
 
 
 def _held(root: DataRoot, params: TrainParams) -> Checkpoint | None:
-    """The checkpoint of a generation, if it was trained with these parameters and can be read."""
+    """The checkpoint of a generation, if it was trained with these parameters; DarkHaloError if it was altered."""
     folder = root.checkpoints(params.generation)
     if not (folder / CARD).exists():
         return None
-    try:
-        found = Checkpoint.load(folder)
-    except DarkHaloError:
-        return None
+    found = Checkpoint.load(folder)
     return found if found.card.config == params else None
 
 
@@ -138,11 +141,13 @@ def _start(root: DataRoot, params: TrainParams, chain: Chain) -> str:
     if params.init is None:
         if not params.network.pretrained:
             return "random weights"
-        if trouble := imagenet_problem(params.network.name):
-            raise DataError(f"ImageNet weights are {trouble}")
-        return "ImageNet weights, which can be had"
+        return f"ImageNet weights, {imagenet.found(OF_TORCHVISION[params.network.name])}"
     parent = chain.trained.get(params.init)
-    held = _held(root, parent) if parent else Checkpoint.load(root.checkpoints(params.init))
+    try:
+        held = _held(root, parent) if parent else Checkpoint.load(root.checkpoints(params.init))
+    except DarkHaloError as error:
+        # Its own check has said what is wrong with a generation of the chain.
+        raise DataError(f"it starts from {params.init}, which cannot be used" if parent else str(error)) from error
     weights = held.weights() if held else _network(parent or params).state_dict()
     try:
         restored(params.network, len(SURVEY.bands), weights)

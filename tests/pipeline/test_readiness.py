@@ -16,8 +16,9 @@ import torch
 from lake.errors import DataError, ParameterError, ShardError
 from lake.store import cards, delta
 from modeling.config import generations, resolve_generation
+from modeling.networks import imagenet
 from modeling.scoring.card import CARD, read_card
-from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.checkpoint import Checkpoint, file_sha256
 from pipeline.project import params, simulated
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.generations import Wanted, chain, enlist
@@ -89,6 +90,19 @@ def test_a_dry_run_knows_what_is_trained_already(with_demo1: Project) -> None:
     assert f"demo1 (checkpoint {identity})" in found[2].found
 
 
+def test_a_dry_run_names_an_altered_checkpoint_and_what_to_do(with_demo1: Project) -> None:
+    path = with_demo1.data.checkpoints("demo1") / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    sentence = (
+        f"PROBLEM demo1, checkpoint: {path} was altered: its bytes are not those the checkpoint was made with (SHA-256 "
+        "differs); fetch the folder again, or remove it and run `dhs train demo1`"
+    )
+    assert problems(readiness(with_demo1, chain(with_demo1, Wanted("demo2", SMALL)))) == [
+        sentence, "PROBLEM demo2, start: it starts from demo1, which cannot be used",
+    ]  # fmt: skip
+    assert problems(readiness(with_demo1, chain(with_demo1, Wanted("demo1", SMALL)))) == [sentence]
+
+
 def test_a_dry_run_names_every_problem(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checks(project, AUDIT, [{"name": "ks/psfsize_r", "passed": False, "detail": "p = 1e-9"}])
     (project.data.cutouts / "bucket-0000.npy").unlink()
@@ -148,20 +162,28 @@ def test_a_dry_run_counts_stamps_as_they_are_held_and_says_where(
 def test_weights_of_imagenet_are_looked_for_before_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def unreachable(*given: object, **named: object) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     wanted = chain(project, Wanted("gen5a-audit", ["loop.batch=64", "loop.keep_every_epochs=0"]))
-    (line,) = problems(readiness(project, wanted))
-    assert "ImageNet weights are neither in" in line
-    assert "nor to be fetched (no route)" in line
     cached = tmp_path / "hub" / "checkpoints" / "efficientnet_v2_s-dd5fe13b.pth"
+    (line,) = problems(readiness(project, wanted))
+    assert f"the ImageNet weights of efficientnet_v2_s are not at {cached} and cannot be fetched (no route)" in line
     cached.parent.mkdir(parents=True)
-    cached.touch()
-    assert problems(readiness(project, wanted)) == []
+    cached.write_bytes(b"half of it")
+    (line,) = problems(readiness(project, wanted))
+    assert f"{cached} is not the published file of ImageNet weights" in line
+    torch.save({}, cached)
+    name = f"whole-{file_sha256(cached)[:8]}.pth"
+    file = imagenet.Published("efficientnet_v2_s", f"https://download.example/{name}")
+    cached.rename(file.path)
+    monkeypatch.setattr(imagenet, "_published", lambda network: file)
+    found = readiness(project, wanted)
+    assert problems(found) == []
+    assert found[1].line() == f"ok      gen5a-audit, start: ImageNet weights, {file.path}"
 
 
 def test_a_parent_of_another_network_is_refused(project: Project, with_demo1: Project) -> None:
