@@ -56,6 +56,14 @@ def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(
     )
 
 
+@pytest.mark.parametrize("name", ["demo", "simulated", "test"])
+def test_the_demo_sky_is_rendered_with_one_configuration_a_galaxy(project: Path, name: str) -> None:
+    """A generation on simulated stamps trains there in minutes; a survey's sets hold up to 73 for each host."""
+    plans = params.resolve(project, name)["plan"]["plans"]
+    assert {plan["configurations_per_galaxy"] for plan in plans.values()} == {1}
+    assert params.resolve(project, "dr10")["plan"]["plans"]["unpaired"]["configurations_per_galaxy"] == 73
+
+
 def test_stamps_of_real_galaxies_depend_on_their_bank(project: Path) -> None:
     values = params.resolve(project, "demo")
     values["train"] = {}
