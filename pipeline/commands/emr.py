@@ -16,17 +16,20 @@ def emr() -> None:
 
 @emr.command()
 @click.argument("stage")
-@click.option("--generation", "--manifest", help="The scorer or manifest, for stages that run once for each.")
+@click.option("--generation", "--manifest", help="The finder or manifest, for stages that run once for each.")
 @click.option(
     "--cluster",
     type=Typed(exists=True, dir_okay=False),
     required=True,
-    help="YAML file that describes the cluster.",
+    help="YAML file that describes the cluster (docs/emr.md).",
 )
-@click.option("--limit-files", type=click.IntRange(1), help="Read only this many sweep files.")
-@click.option("--limit-rows", type=click.IntRange(1), help="Read only this many rows.")
+@click.option("--limit-files", type=click.IntRange(1), help="Read only this many sweep files; by default all.")
+@click.option("--limit-rows", type=click.IntRange(1), help="Read only this many rows; by default all.")
 def submit(stage: str, generation: str | None, cluster: Path, limit_files: int | None, limit_rows: int | None) -> None:
-    """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
+    """Run STAGE on EMR with the parameters of params.yaml and bring its cards back.
+
+    Example: dhs emr submit pool --cluster cluster.yaml --limit-files 2
+    """
     from etl.emr.cluster import EmrParams
     from etl.emr.submission import submit as run
     from lake.files.strictyaml import read_mapping

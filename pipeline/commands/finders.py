@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.project.project import Project
 
 NAMED = re.compile(PATTERN)
-_GENERATION = click.option("--generation", required=True, help="The scorer.")
+_GENERATION = click.option("--generation", required=True, help="The finder.")
 _CALIBRATOR = click.option(
     "--calibrator",
     type=click.Choice(["temperature", "platt", "beta", "isotonic"]),
@@ -158,7 +158,7 @@ def forget(name: str) -> None:
 
 
 @click.command()
-@click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
+@click.option("--generation", help="The finder; by default the report's headline.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
 @_CALIBRATOR
 @OUT
@@ -167,6 +167,7 @@ def discoveries(generation: str | None, top: int, calibrator: str, out: Path | N
 
     `calibrated` is the probability of a lens where the fraction of lenses is `holds_at`, and `sky_probability` where it
     is `sky_share`, the declared one of the sky (docs/statistics.md). `probability` is the logistic of the score.
+    Example: dhs discoveries --top 50 --out discoveries.csv
     """
     from pipeline.reporting import results
     from pipeline.verbs.export import checked_out, deliver
@@ -248,7 +249,7 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     multiple=True,
     required=True,
     metavar="NAME[@EPOCH]",
-    help="The scorer; with @EPOCH, its network after that epoch, if it was kept. Repeatable: files are read once.",
+    help="The finder; with @EPOCH, its network after that epoch, if it was kept. Repeatable: files are read once.",
 )
 @click.option("--average", is_flag=True, help="Mean logit over the eight orientations of each cut-out.")
 @_CALIBRATOR
@@ -260,6 +261,7 @@ def score(folder: Path, generations: tuple[str, ...], average: bool, calibrator:
     served by the survey's viewer. `calibrated` is the probability of a lens for objects like those of this lake, where
     the fraction of lenses is `holds_at`; `sky_probability` where it is `sky_share`. Both are empty for a network that
     was not evaluated here as it scores (an epoch, or --average).
+    Example: dhs score cutouts --generation demo1 --generation demo2 --out scores.csv
     """
     from pipeline.verbs.export import checked_out, deliver
     from pipeline.verbs.foreign import score_folder
@@ -276,7 +278,7 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     """Inject lenses into the 46 DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt); measure completeness.
 
     Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, and a
-    contact sheet goes to the folder of the score batches.
+    contact sheet goes to the folder of the score batches. Example: dhs inject des46 --generation demo1
     """
     from pipeline.verbs.foreign import inject_into_des, question
 

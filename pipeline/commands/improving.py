@@ -70,7 +70,7 @@ def hard_negatives(name: str, finders: tuple[str, ...], above: float) -> None:
     default="",
     metavar="X,Y",
     callback=names,
-    help="Observing conditions as further inputs: psfsize_r,psfdepth_r.",
+    help="Columns of the manifest as further inputs (psfsize_r,psfdepth_r); by default none.",
 )
 def ensemble(name: str, members: tuple[str, ...], kind: str, conditions: tuple[str, ...]) -> None:
     """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.

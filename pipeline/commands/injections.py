@@ -26,7 +26,9 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Sersic profiles with clumps; real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank; or a "
             "model of your own.",
         ),
-        click.option("--min-source-snr", default=30.0, show_default=True, help="Minimum SNR of a catalogue galaxy."),
+        click.option(
+            "--min-source-snr", default=30.0, show_default=True, help="Lowest SNR of a galaxy of a RealGalaxyCatalog."
+        ),
         click.option(
             "--hosts", type=NameOrTyped("survey", "none"), metavar="survey|none|PATH", default="survey",
             show_default=True,
@@ -57,7 +59,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--poisson-gain", "poisson_gain_e_per_nmgy", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."
         ),
-        click.option("--seed", type=int, help="Default: the survey's seed."),
+        click.option("--seed", type=int, help="Seed of all that is drawn; by default the survey's."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -70,18 +72,19 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     "--core-suppression-radius",
     "core_suppression_radius_arcsec",
     type=float,
-    help="Radius (arcsec) around the lens within which arc light is removed.",
+    help="Radius (arcsec) around the lens within which light of the arc is removed.",
 )
 @click.option("--theta-e", type=float, help="Einstein radius (arcsec) of every example, instead of the prior's.")
 @click.option("--mag", type=float, help="Unlensed r magnitude of every source, instead of the prior's.")
 @click.option("--n", "count", default=16, show_default=True, type=click.IntRange(1, 400), help="How many examples.")
 @click.option("--field", default=16.0, show_default=True, help="Side of the pictures (arcsec).")
-@click.option("--out", type=Typed(dir_okay=False), default="render.png", show_default=True)
+@click.option("--out", type=Typed(dir_okay=False), default="render.png", show_default=True, help="The picture (.png).")
 def render(theta_e: float | None, mag: float | None, count: int, field: float, out: Path, **options: Any) -> None:
     """Draw a contact sheet of injections: host, arc, host with arc.
 
-    Needs no trained network, and with `--hosts none` no lake. Example:
-    dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
+    Needs no trained network, and with `--hosts none` no lake. Where no default is shown, the section `grid` of
+    params.yaml has it.
+    Example: dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
     """
     from pipeline.experiment.choosing import chosen_setting
     from pipeline.verbs.rendering import render_sheet
@@ -98,7 +101,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
 
 @click.command()
 @_what_is_injected
-@click.option("--generation", help="The scorer; by default the first one audited.")
+@click.option("--generation", help="The finder; by default the first one audited.")
 @click.option("--n", "count", default=500, show_default=True, type=click.IntRange(10), help="How many injections.")
 @click.option(
     "--core-suppression-radius", default=0.5, show_default=True,
@@ -108,14 +111,17 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     "--lenses", type=NameOrTyped("survey", "none"), metavar="survey|none|PATH", default="survey", show_default=True,
     help="Real arcs to compare with: the listed lenses; none; or cut-outs, NPZ or FITS cubes (folder or file).",
 )  # fmt: skip
-@click.option("--out", type=Typed(file_okay=False), help="Folder; data/validation/GENERATION.")
+@click.option(
+    "--out", type=Typed(file_okay=False), help="Folder of the results; by default data/validation/GENERATION."
+)
 def validate_injection(
     generation: str | None, count: int, core_suppression_radius: float, lenses: str, out: Path | None, **options: Any
 ) -> None:
     """Check whether injections can be trusted; exit code 1 if something is broken.
 
     Scores (percentiles, saturation), detection with and without core suppression, bare hosts, SNR and colour of arcs
-    against real ones, noise, exactness of the light. Leaves validation.png and validation.json.
+    against real ones, noise, exactness of the light. Leaves validation.png and validation.json. Where no default is
+    shown, the section `grid` of params.yaml has it.
     Example: dhs validate-injection --n 1000
     """
     from analysis.results.validation import broken
@@ -143,7 +149,12 @@ def validate_injection(
     type=float,
     help="Correlation of two injections into one host, 0 to 1; by default measured on the grid.",
 )
-@click.option("--uses", type=click.IntRange(1), multiple=True, help="Injections per host in a cell. Repeatable.")
+@click.option(
+    "--uses",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Injections per host in a cell. Repeatable; by default each number from 1 to grid.max_uses_per_host.",
+)
 @click.option("--generation", help="The finder whose grid is measured; by default the report's headline.")
 @click.option("--threshold", default="p0.5", show_default=True, help="Threshold at which it is measured.")
 @FORMAT
@@ -152,8 +163,7 @@ def plan_injections(style: str, out: Path | None, **asked: Any) -> None:
     """Show how many injections and hosts per cell an interval of a wanted width needs.
 
     The interval is the host-clustered one of the table completeness, at the counts that are expected. More injections
-    into the same hosts help little where their outcomes are correlated: each row is one number of uses per host (by
-    default 1 to grid.max_uses_per_host).
+    into the same hosts help little where their outcomes are correlated: each row is one number of uses per host.
 
     Examples: dhs plan-injections --width 4; dhs plan-injections --width 2 --completeness 3.5 --correlation 0.3 --uses 1
     --uses 5
@@ -190,8 +200,8 @@ def build(
     """Build a bank of real galaxies from RealGalaxyCatalogs (.fits, with their images in the same folder).
 
     Sky and neighbours are removed and each galaxy gets unit flux. Files and galaxies that cannot be used are listed
-    with their reason in a CSV file beside the bank. Example:
-    dhs bank build real_galaxy_catalog_23.5.fits --psf-fwhm 0.06
+    with their reason in a CSV file beside the bank.
+    Example: dhs bank build real_galaxy_catalog_23.5.fits --psf-fwhm 0.06
     """
     from pipeline.verbs.banking import build_bank, cleaning_of
 

@@ -25,8 +25,9 @@ _INVALID = click.option("--invalid", is_flag=True, help="Results of invalidated 
 def query(text: str | None, at: str | None, invalid: bool, out: Path | None, style: str) -> None:
     """Run SQL (DuckDB's) on the lake's tables without starting Spark, in under a second.
 
-    Tables are named as in `dhs tables` and read at their pinned versions. Example:
-    dhs query "select split, label, count(*) as n from manifest where manifest_id = 'audit_70_15_15' group by all"
+    Tables are named as in `dhs tables` and read at their pinned versions.
+    Example: dhs query "select split, label, count(*) as n from manifest where manifest_id = 'audit_70_15_15' group by
+    all"
 
     Without SQL it reads queries from standard input, or from you: a small shell. Another version of a table is
     `tractor_pool at (version => 1)`. DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness,
@@ -66,8 +67,8 @@ def query(text: str | None, at: str | None, invalid: bool, out: Path | None, sty
 def sql(text: str, at: str | None, invalid: bool, out: Path | None, style: str) -> None:
     """Run Spark SQL on the lake's tables.
 
-    Tables are read by name at their pinned versions, or one of them at another version:
-    dhs sql "select count(*) from tractor_pool version as of 1"
+    Tables are read by name at their pinned versions, or one of them at another version.
+    Example: dhs sql "select count(*) from tractor_pool version as of 1"
     """
     from pyspark.errors import PySparkException
 
@@ -90,7 +91,10 @@ def sql(text: str, at: str | None, invalid: bool, out: Path | None, style: str) 
 @click.argument("name", metavar="TABLE")
 @_AT
 def describe(name: str, at: str | None) -> None:
-    """Describe a table or view: its columns with units and meaning, its slices, pins, and what they were made from."""
+    """Describe a table or view: its columns with units and meaning, its slices, pins, and what they were made from.
+
+    Example: dhs describe completeness_main
+    """
     from pipeline.verbs.catalogue import description
 
     click.echo(description(project().data, name, at))
@@ -99,7 +103,10 @@ def describe(name: str, at: str | None) -> None:
 @click.command()
 @_AT
 def tables(at: str | None) -> None:
-    """List the tables: rows, pinned version, meaning."""
+    """List the tables: rows, pinned version, meaning.
+
+    Examples: dhs tables; dhs tables --at HEAD
+    """
     from pipeline.verbs.catalogue import listing
 
     click.echo(listing(project().data, at))
@@ -108,7 +115,10 @@ def tables(at: str | None) -> None:
 @click.command()
 @click.argument("name", metavar="TABLE_OR_RUN")
 def lineage(name: str) -> None:
-    """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
+    """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints.
+
+    Examples: dhs lineage completeness.demo1; dhs lineage demo1
+    """
     from pipeline.verbs.catalogue import tree
 
     click.echo(tree(project().data, name))
@@ -123,7 +133,7 @@ def verify(repair: bool, deep: bool) -> None:
     """Check everything against its cards and checksums; exit code 1 if something is wrong.
 
     What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
-    files go to `.damaged` under the data folder.
+    files go to `.damaged` under the data folder. Examples: dhs verify; dhs verify --deep --repair
     """
     from pipeline.verbs import verifying
 

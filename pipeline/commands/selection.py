@@ -72,7 +72,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     type=click.Choice(["all", "detectable"]),
     default="all",
     show_default=True,
-    help="All injections, or those declared detectable.",
+    help="All injections, or only those declared detectable.",
 )
 @click.option("--net", is_flag=True, help="Only injections whose bare host is not above the threshold already.")
 @click.option(
@@ -145,9 +145,18 @@ def completeness(
 
 
 @click.command()
-@click.option("--generation", help="The finder; by default the one that the report shows first.")
-@click.option("--threshold", "closure_threshold", help="Threshold that is judged, e.g. p0.5.")
-@click.option("--hosts-per-lens", "closure_hosts_per_lens", type=click.IntRange(1), help="Hosts of the grid per lens.")
+@click.option("--generation", help="The finder; by default the report's headline.")
+@click.option(
+    "--threshold",
+    "closure_threshold",
+    help="Threshold that is judged (p0.5, fpr1e-3@val); by default `closure_threshold` of the section diagnose.",
+)
+@click.option(
+    "--hosts-per-lens",
+    "closure_hosts_per_lens",
+    type=click.IntRange(1),
+    help="Hosts of the grid per lens; by default `closure_hosts_per_lens` of the section diagnose.",
+)
 @click.option(
     "--lenses", type=_FILE, metavar="FILE.csv", help="Models of real lenses: ra, dec, lens_theta_e_arcsec, ..."
 )
@@ -184,17 +193,23 @@ def closure(generation: str | None, lenses: Path | None, style: str, out: Path |
 @click.argument("population", type=NameOrTyped("collett2015"), metavar="[NAME|FILE.yaml]", default="collett2015")
 @click.option("--generation", help="The finder; by default the report's headline.")
 @click.option("--threshold", help="One threshold (p0.5, fpr1e-3@val) instead of all.")
-@click.option("--area", "area_deg2", type=float, metavar="DEG2", help="Footprint; by default the bricks of the pool.")
+@click.option(
+    "--area",
+    "area_deg2",
+    type=float,
+    metavar="DEG2",
+    help="Area of the footprint (square degrees); by default that of the pool's bricks.",
+)
 @click.option(
     "--min-support",
     default=0.95,
     show_default=True,
-    help="Share of the population that the injections must cover; below it the population is refused.",
+    help="Least share of the population that the injections must cover; with less the population is refused.",
 )
 @FORMAT
 @OUT
 def population(population: str, style: str, out: Path | None, **asked: Any) -> None:
-    """Compare the number of lenses that a population of lenses predicts with the number of listed candidates.
+    """Compare how many lenses a population predicts with how many candidates are listed.
 
     Lenses per square degree, times the footprint, times the share whose galaxy passes the pool's cuts, times the
     completeness of the finder under the population's distributions. It is a check of the order of magnitude: each

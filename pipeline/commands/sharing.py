@@ -16,10 +16,10 @@ _TABLES = click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @_REMOTE
 @_AT
 def push(tables: tuple[str, ...], remote: str | None, at: str | None) -> None:
-    """Copy the pinned versions of all tables, and DVC's files, to the remote; or some TABLEs alone.
+    """Copy the pinned versions of all tables, and DVC's files, to the remote; or only the TABLEs named.
 
     What is there stays as it is; a push that was cut off goes on when it is repeated. Commit the cards and dvc.lock:
-    whoever has that commit gets everything with `dhs pull`.
+    whoever has that commit gets everything with `dhs pull`. Examples: dhs push; dhs push completeness --remote team
     """
     from pipeline.verbs import sharing
 
@@ -35,10 +35,11 @@ def push(tables: tuple[str, ...], remote: str | None, at: str | None) -> None:
     "--merge", is_flag=True, help="Where you and others wrote on the same version: write your slices on their table."
 )
 def pull(tables: tuple[str, ...], remote: str | None, at: str | None, merge: bool) -> None:
-    """Copy the tables that the committed cards pin, and DVC's files, from the remote; or some TABLEs alone.
+    """Copy the tables that the committed cards pin, and DVC's files, from the remote; or only the TABLEs named.
 
     What is here stays as it is. Every file's checksum is verified. A local table that is not the pinned one is left
     alone and named; with --merge it moves to `lake/.replaced` under the data folder.
+    Examples: dhs pull; dhs pull scores completeness
     """
     from pipeline.verbs import sharing
 

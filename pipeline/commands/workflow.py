@@ -13,13 +13,13 @@ from pipeline.commands.opening import enter, project
 @click.argument("stage")
 @click.option(
     "--generation", "--manifest", "--name", "generation",
-    help="The scorer, manifest, plan or set, for stages that run once for each.",
+    help="The finder, manifest, plan or set, for stages that run once for each.",
 )  # fmt: skip
 @click.option("--named", metavar="STAGE@GENERATION", help="The same, by the DVC stage name (as in DVC_STAGE).")
 def run(stage: str, generation: str | None, named: str | None) -> None:
     """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
 
-    Example: dhs run pool; dhs run grid --generation demo1; dhs run manifest --manifest audit_70_15_15
+    Examples: dhs run pool; dhs run grid --generation demo1; dhs run manifest --manifest audit_70_15_15
     """
     from lake.processes import end_with_parent
     from pipeline.stage import run_stage
@@ -65,7 +65,10 @@ def params() -> None:
 @params.command()
 @click.argument("name")
 def use(name: str) -> None:
-    """Resolve the parameter set NAME (demo, simulated, test, dr10) into params.yaml, checked."""
+    """Resolve the parameter set NAME (demo, simulated, test, dr10) into params.yaml, checked.
+
+    Example: dhs params use demo
+    """
     from pipeline.project import params as parameters
 
     kept = parameters.use(enter(), name)
@@ -75,9 +78,12 @@ def use(name: str) -> None:
 
 @params.command()
 @click.argument("section", metavar="STAGE|survey")
-@click.option("--generation", help="The generation, for `train`.")
+@click.option("--generation", help="The generation; needed for `train` alone.")
 def show(section: str, generation: str | None) -> None:
-    """Show the parameters of STAGE, or those that all stages share (survey), with what each means."""
+    """Show the parameters of STAGE, or those that all stages share (survey), with what each means.
+
+    Examples: dhs params show grid; dhs params show train --generation demo1
+    """
     from lake.config import documentation
     from pipeline.project import params as parameters
     from pipeline.stage import stage_names

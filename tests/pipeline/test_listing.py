@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ import pytest
 from lake import yamltext
 from lake.root import DataRoot
 from lake.store import delta
-from tests.pipeline.checkout import PROJECT, Checkout
+from pipeline.stages import listing as stage
+from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,6 +37,24 @@ def disturb(sweeps: Path) -> dict[str, str]:
     (sweeps / "memory.fits").symlink_to("/proc/self/mem")
     (sweeps / "again").symlink_to(sweeps)
     return {"gone.fits": "a broken link", "pipe.fits": NOT_REGULAR, "socket.fits": NOT_REGULAR}
+
+
+def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp_path: Path) -> None:
+    project = project_in(tmp_path)
+    listings = project.data.local / "listing"
+    (tmp_path / project.survey.folder / "coadds").mkdir(parents=True)
+    for _ in range(2):
+        stage.run(project)
+        assert {path.name: path.read_text() for path in listings.iterdir()} == {
+            f"{name}.jsonl": "[]\n" for name in ("sweeps", "coadds", "registry", "judged")
+        }
+    project.data.judged.mkdir()
+    (project.data.judged / "unclean.csv").write_text("a\n")
+    stage.run(project)
+    assert json.loads((listings / "judged.jsonl").read_text())[:2] == ["unclean.csv", 2]
+    (project.data.judged / "unclean.csv").unlink()
+    stage.run(project)
+    assert (listings / "judged.jsonl").read_text() == "[]\n"
 
 
 def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Every `dhs ...` that a page, the README or a help text shows is one that the command line takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from pipeline import cli
+from tests.pipeline.checkout import PROJECT
+
+PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXAMPLES = re.compile(r"Examples?:\s+(dhs .*?)(?:\n\n|\Z)", re.DOTALL)
+FOLDERS = {"FOLDER", "cutouts", "des46", "DIR"}
+
+
+@cache
+def commands() -> dict[str, click.Command]:
+    """Every command and subcommand by the words that call it."""
+
+    def below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+        yield name, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for one in command.list_commands(context):
+                found = command.get_command(context, one)
+                assert found is not None
+                yield from below(f"{name} {one}", found)
+
+    return dict(below("dhs", cli.dhs))
+
+
+def on_page(text: str) -> Iterator[tuple[str, bool]]:
+    """The commands of a page, and whether each stands in a block, where a reader copies it whole."""
+    text = text.partition("\n## Renamed\n")[0]
+    for block in FENCED.findall(text):
+        lines = re.sub(r"\\\n", " ", block)
+        for found in re.findall(r'^(?:\$ )?(dhs (?:"[^"]*"|[^"\n])*)', lines, re.MULTILINE):
+            yield from ((one.strip(), True) for one in found.split("&&"))
+    for found in re.findall(r"`(dhs [^`]+)`", FENCED.sub("", text)):
+        yield " ".join(found.split()), False
+
+
+SHOWN = [
+    pytest.param(command, whole, id=f"{page.name} {command[:60]}")
+    for page in PAGES
+    for command, whole in dict.fromkeys(on_page(page.read_text()))
+]
+
+
+def takes(command: str, folder: Path) -> None:
+    """Have click read a command, in a folder with the files that it names."""
+    words = shlex.split(command.partition(" < ")[0], comments=True)[1:]
+    for word in words:
+        if word in FOLDERS or word.endswith("/"):
+            (folder / word).mkdir(exist_ok=True)
+        elif re.fullmatch(r"[\w./-]+\.(?:yaml|csv|json|onnx|pt|fits|sql)", word):
+            (folder / word).parent.mkdir(exist_ok=True)
+            (folder / word).touch()
+    context, place = click.Context(cli.dhs), "dhs"
+    while words and f"{place} {words[0]}" in commands():
+        place = f"{place} {words.pop(0)}"
+    command_here = commands()[place]
+    assert not words or words[0].startswith("-") or not isinstance(command_here, click.Group), (
+        f"no command '{words[0]}'"
+    )
+    if words not in ([], ["--help"]) or not isinstance(command_here, click.Group):
+        command_here.make_context(place, words, parent=context)
+
+
+@pytest.mark.parametrize(("command", "whole"), SHOWN)
+def test_a_command_on_a_page_is_one(command: str, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        takes(command, tmp_path)
+    except (click.MissingParameter, click.BadOptionUsage) as error:  # a sentence may name an option without a value
+        if whole or "requires" not in error.format_message() + "requires" * isinstance(error, click.MissingParameter):
+            raise
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_the_examples_of_a_help_text_are_commands(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for found in EXAMPLES.findall(commands()[name].help or ""):
+        for example in re.split(r";\s+|\s+(?=dhs )", " ".join(found.split())):
+            if example.startswith("dhs "):
+                takes(example, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_and_option_says_what_it_does(name: str) -> None:
+    command = commands()[name]
+    assert command.help
+    for option in (each for each in command.params if isinstance(each, click.Option)):
+        assert option.help, option.name
+        value = option.to_info_dict()["default"]
+        assert option.is_flag or option.show_default or not value, f"{option.name} has a default that is not shown"
