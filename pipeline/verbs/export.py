@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import decimal
 import errno
-import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -22,7 +18,10 @@ import pyarrow.parquet as pq
 
 from lake.errors import invalid
 from lake.files import atomic
-from pipeline.verbs.texttable import as_text, is_no_text, table_text
+from pipeline.verbs.texttable import as_text, is_no_text, json_text, table_text
+
+_JSON_ROWS = 10_000
+"""Rows that are written together as JSON."""
 
 
 def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = "table") -> None:
@@ -30,8 +29,8 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
     if out is None:
         if style == "table":
             click.echo(table_text(rows, short, _width()))
-        else:
-            click.echo({"csv": _csv_text, "json": _json_text}[style](rows), nl=False)
+        for part in {"csv": _csv_parts, "json": _json_parts}[style](rows) if style != "table" else ():
+            click.echo(part, nl=False)
         return
     checked_out(out)
     _write(_WRITERS[out.suffix], rows, out)
@@ -73,33 +72,23 @@ def _csv(rows: pa.Table, out: Path | pa.NativeFile) -> None:
     pc.write_csv(rows, out)
 
 
-def _csv_text(rows: pa.Table) -> str:
+def _csv_parts(rows: pa.Table) -> Iterator[str]:
     sink = pa.BufferOutputStream()
     _csv(rows, sink)
-    return str(sink.getvalue().to_pybytes().decode())
+    yield sink.getvalue().to_pybytes().decode()
 
 
-def _json_text(rows: pa.Table) -> str:
-    """A JSON array, one row a line."""
-    return "[" + ",\n ".join(json.dumps(_plain(row)) for row in rows.to_pylist()) + "]\n"
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601, bytes as hexadecimal digits, null for what is not a number."""
-    match value:
-        case dict():
-            return {name: _plain(one) for name, one in value.items()}
-        case list():
-            return [_plain(one) for one in value]
-        case float():
-            return value if math.isfinite(value) else None
-        case decimal.Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case bytes():
-            return value.hex()
-        case None | bool() | int() | str():
-            return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _json_parts(rows: pa.Table) -> Iterator[str]:
+    """A JSON array, one row a line, in parts: a reader such as `head` waits for none that it does not read."""
+    repeated = [name for name in rows.column_names if rows.column_names.count(name) > 1]
+    if repeated:
+        allowed = "a query whose columns have different names, for JSON (`... as NAME` names one)"
+        raise invalid("SQL", allowed, f"two named {repeated[0]}")
+    before = "["
+    for batch in rows.to_batches(max_chunksize=_JSON_ROWS):
+        yield before + ",\n ".join(json_text(row) for row in batch.to_pylist())
+        before = ",\n "
+    yield "]\n" if rows.num_rows else "[]\n"
 
 
 def _fits(rows: pa.Table, out: Path) -> None:

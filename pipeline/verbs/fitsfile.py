@@ -45,7 +45,7 @@ def _column(name: str, values: pa.Array) -> fits.Column:
     for wanted, make in _MAKERS:
         if wanted(values.type):
             return make(name, values)
-    return _text(name, as_text(values))
+    return _text(name, as_text(values, ascii_only=True))
 
 
 def _text(name: str, values: pa.Array) -> fits.Column:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -67,10 +69,11 @@ def is_no_text(kind: pa.DataType) -> bool:
     return any(check(kind) for check in (pa.types.is_nested, pa.types.is_interval, *_BYTES))
 
 
-def as_text(values: pa.Array) -> pa.Array:
-    """Lists, structs and other values that plain columns cannot contain, as text; null stays null.
+def as_text(values: pa.Array, ascii_only: bool = False) -> pa.Array:
+    """Lists, structs and other values that plain columns cannot contain, as text (:func:`plain`); null stays null.
 
-    Times are in UTC, to microseconds, without their zone, which the header gives.
+    Times are in UTC, to microseconds, without their zone, which the header gives. With ``ascii_only`` other letters of
+    nested values are JSON escapes.
     """
     kind = values.type
     write: Callable[[Any], str] = str
@@ -78,10 +81,37 @@ def as_text(values: pa.Array) -> pa.Array:
         values = values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
         write = dt.datetime.isoformat
     elif pa.types.is_nested(kind):
-        write = partial(json.dumps, default=str)
-    elif any(check(kind) for check in _BYTES):
-        write = bytes.hex
+        write = partial(json_text, ascii_only=ascii_only)
+    elif is_no_text(kind):
+        write = plain
     return pa.array([None if v is None else write(v) for v in values.to_pylist()], pa.string())
+
+
+def json_text(value: Any, ascii_only: bool = False) -> str:
+    """A value as JSON."""
+    return json.dumps(plain(value), ensure_ascii=ascii_only)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: times and durations as ISO 8601, bytes as hexadecimal digits, null for what is not a
+    number, a map as its pairs.
+    """
+    match value:
+        case pa.MonthDayNano(months=months, days=days, nanoseconds=nanoseconds):
+            return f"P{months}M{days}DT{decimal.Decimal(nanoseconds).scaleb(-9).normalize():f}S"
+        case dict():
+            return {name: plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case decimal.Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case bytes():
+            return value.hex()
+        case None | bool() | int() | str():
+            return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def size_text(count: float) -> str:

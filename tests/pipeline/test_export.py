@@ -22,7 +22,7 @@ from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import delta
 from lake.store.query import query
-from pipeline.verbs.export import deliver
+from pipeline.verbs.export import _json_parts, deliver
 from pipeline.verbs.texttable import table_text
 from tests.pipeline.checkout import Checkout
 
@@ -247,3 +247,31 @@ def test_values_that_are_no_text_are_printed_all_the_same(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert "v" in lines[0]
+
+
+def test_nested_values_are_the_same_json_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = query(
+        DataRoot.of("nowhere"),
+        "select {'who': 'Ångström', 'x': 'nan'::double} as pair, map {'é': 1.5} as held, "
+        "interval '14 months 3 days 1.25 seconds' as waited",
+    )
+    wanted = {"pair": {"who": "Ångström", "x": None}, "held": [["é", 1.5]], "waited": "P14M3DT1.25S"}
+    deliver(rows, None, style="json")
+    assert json.loads(capsys.readouterr().out) == [wanted]
+    deliver(rows, None, style="csv")
+    cells = pc.read_csv(pa.py_buffer(capsys.readouterr().out.encode())).to_pylist()[0]
+    assert {name: json.loads(cells[name]) for name in ("pair", "held")} | {"waited": cells["waited"]} == wanted
+    deliver(rows, None)
+    assert "Ångström" in capsys.readouterr().out
+
+
+def test_json_loses_no_column_and_is_written_in_parts() -> None:
+    with pytest.raises(
+        ParameterError, match=r"'SQL' must be a query whose columns have different names, .*got 'two named a'"
+    ):
+        deliver(pa.table([[1], [2], [3]], names=["a", "b", "a"]), None, style="json")
+    parts = _json_parts(pa.table({"i": np.arange(25_000)}))
+    whole = [next(parts), *parts]
+    assert len(whole[0]) < len("".join(whole)) / 2
+    assert [row["i"] for row in json.loads("".join(whole))] == list(range(25_000))
+    assert json.loads("".join(_json_parts(pa.table({"i": pa.array([], pa.int64())})))) == []
