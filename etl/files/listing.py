@@ -1,4 +1,4 @@
-"""Listings of the survey's folders, which DVC hashes in their place: it fails on a broken link and hangs on a pipe.
+"""Listings of files, which DVC hashes in their place: it fails on a broken link and hangs on a pipe.
 
 A file is hashed again only if its size, time of change or inode changed. Hashes are kept line by line as they are
 taken: a first run that was killed resumes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import xxhash
@@ -28,7 +28,7 @@ def lines(folder: str, memory: Path) -> list[list[object]]:
     For objects of a store, the ETag replaces the hash. ``memory`` is the file of the hashes of earlier
     runs.
     """
-    return _remote(folder) if "://" in folder else list(_local(folder, memory))
+    return _remote(folder) if "://" in folder else list(_local(list(tree.entries(folder)), memory))
 
 
 def memory(root: DataRoot, folder: str) -> Path:
@@ -38,7 +38,16 @@ def memory(root: DataRoot, folder: str) -> Path:
 
 def write(folder: str, target: Path, memory: Path) -> None:
     """Write the lines of a folder's files; ``target`` is not written if nothing changed."""
-    text = _text(lines(folder, memory))
+    _publish(lines(folder, memory), target)
+
+
+def write_files(files: Mapping[str, Path], target: Path, memory: Path) -> None:
+    """The same for single files, by the names that the lines give them."""
+    _publish(_local([tree.entry(name, str(path)) for name, path in sorted(files.items())], memory), target)
+
+
+def _publish(found: Iterable[object], target: Path) -> None:
+    text = _text(found)
     if not target.exists() or target.read_text(encoding="ascii", errors="replace") != text:
         atomic.write_text(target, text)
 
@@ -49,8 +58,7 @@ def _remote(folder: str) -> list[list[object]]:
     return sorted([name, facts.size, facts.identity] for name, facts in storage.files(folder))
 
 
-def _local(folder: str, memory: Path) -> Iterator[list[object]]:
-    found = list(tree.entries(folder))
+def _local(found: list[Entry], memory: Path) -> Iterator[list[object]]:
     known = _remembered(memory)
     changed = [entry for entry in found if entry.state and known.get(entry.name, ((), ""))[0] != _state(entry)]
     unread = {}

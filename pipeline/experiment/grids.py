@@ -24,7 +24,7 @@ from lake.progress import track
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
 from lake.sky.survey import identity
-from pipeline.experiment.gridparams import grid_params
+from pipeline.experiment.gridparams import as_filled, grid_params, sources_hash
 from pipeline.experiment.surveyhosts import Trained, survey_hosts
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import write_grid_facts
@@ -38,8 +38,9 @@ def survey_setting(context: RunContext, grid: GridParams, seed: int, trained_by:
 
 
 def scored_setting(context: RunContext, generation: str, rows: pa.Table) -> Setting:
-    """The setting that stored rows of a finder's grid were drawn and scored in."""
-    return survey_setting(context, grid_params(context.root, generation), rows["seed"][0].as_py())
+    """The setting that stored rows of a finder's grid were drawn and scored in; DataError if it is not to be had."""
+    grid, seed = grid_params(context.root, generation), rows["seed"][0].as_py()
+    return as_filled(context.root, generation, survey_setting(context, grid, seed))
 
 
 def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
@@ -81,6 +82,8 @@ def fill_grid(
     }
     if identity(setting.hosts.imaging) is not None:
         facts["imaging"] = setting.hosts.imaging.model_dump(mode="json")
+    if (sources := sources_hash(setting)) is not None:
+        facts["sources"] = sources
     with published_folder(context.root.grid(context.generation), work) as folder:
         write_grid_facts(folder, facts)
         context.write_lineage(folder)

@@ -24,7 +24,7 @@ from lake.scorer import Scorer
 from lake.sky.survey import SURVEY
 from modeling.scoring.card import FINDER
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.gridparams import grid_params
+from pipeline.experiment.gridparams import as_filled, grid_params
 from pipeline.experiment.reweighting import drawn_from
 from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.experiment.trainedon import trained_by
@@ -46,7 +46,7 @@ def trials_of(context: RunContext, params: TrialsParams, scorer: Scorer) -> pa.T
     def hosts_of(model: HostModel) -> HostSet:
         return survey_hosts(context.project, context.read, model, lambda rows: trained_by(folder, rows))
 
-    base = Setting.of(grid, hosts_of(grid.host_model), context.seed)
+    base = as_filled(context.root, context.generation, Setting.of(grid, hosts_of(grid.host_model), context.seed))
     parts, of_hosts = [], dict[str, Remembering]()
     for experiment in experiments(params):
         for variant in experiment.variants:

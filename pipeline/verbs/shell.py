@@ -31,8 +31,8 @@ def converse(answer: Callable[[str], None]) -> None:
                 text = _typed()
                 if text is None:
                     return
-                if text:
-                    answer(text)
+                for one in statements(text):
+                    answer(one)
             except KeyboardInterrupt:
                 click.echo()
             except Exception as error:

@@ -15,6 +15,7 @@ import pytest
 from lake import yamltext
 from lake.root import DataRoot
 from lake.store import delta
+from pipeline.project.project import Project
 from pipeline.stages import listing as stage
 from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
@@ -46,7 +47,7 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     for _ in range(2):
         stage.run(project)
         assert {path.name: path.read_text() for path in listings.iterdir()} == {
-            f"{name}.jsonl": "[]\n" for name in ("sweeps", "coadds", "registry", "judged")
+            f"{name}.jsonl": "[]\n" for name in ("sweeps", "coadds", "registry", "judged", "grid")
         }
     project.data.judged.mkdir()
     (project.data.judged / "unclean.csv").write_text("a\n")
@@ -148,3 +149,35 @@ def test_dvc_counts_odd_files_of_a_survey_on_another_disk(twin: Callable[[], Che
     found = counts[counts["source_file"].isin([*reasons, "memory.fits"])].set_index("source_file")
     assert found["reason"].drop("memory.fits").to_dict() == reasons
     assert set(found["outcome"]) == {"quarantined"}
+
+
+def listed(folder: Path, grid: object) -> dict[str, list[object]]:
+    """What the stage lists of the files that the section `grid` names."""
+    values = yamltext.values((PROJECT / "params.yaml").read_text())
+    stage.run(Project(folder, {"survey": values["survey"], "grid": grid}))
+    lines = map(json.loads, (folder / "data" / "listing" / "grid.jsonl").read_text().splitlines())
+    return {str(line[0]): line[1:] for line in lines if line}
+
+
+def test_the_users_files_that_the_grid_names_are_listed_and_it_depends_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sources").mkdir()
+    for name in ("mine.yaml", "twins.py", "bank.h5", "sources/cat.fits", "sources/cat_images.fits"):
+        (tmp_path / name).write_text("first")
+    galaxies = {"path": "sources/cat.fits"}
+    grid = {"prior": "mine.yaml", "real_sources": galaxies, "source_model": "twins:Twins"}
+    before = listed(tmp_path, grid)
+    assert set(before) == {"mine.yaml", "sources/cat.fits", "sources/cat_images.fits", "twins:Twins"}
+    for name, file in {**{one: one for one in before}, "twins:Twins": "twins.py"}.items():
+        (tmp_path / file).write_text("second, longer")
+        after = listed(tmp_path, grid)
+        assert {one for one in after if after[one] != before[one]} == {name}
+        before = after
+    assert set(listed(tmp_path, {"prior": "v1", "real_sources": {"path": "bank.h5"}})) == {"bank.h5"}
+    assert listed(tmp_path, {"prior": "gone.yaml", "source_model": "no.such:Model"}) == {"gone.yaml": ["a broken link"]}
+    for nothing in (None, "v1", {"prior": "v1", "real_sources": None, "source_model": None}):
+        assert listed(tmp_path, nothing) == {}
+    stages = yamltext.values((PROJECT / "dvc.yaml").read_text())["stages"]
+    assert "data/listing/grid.jsonl" in stages["grid"]["deps"]

@@ -42,6 +42,7 @@ def typing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Typing:
 
 def test_a_query_ends_with_a_semicolon_or_an_empty_line(typing: Typing) -> None:
     assert typing("select 1;", "select", "  2", "", "", "select 3", "; ") == ["select 1", "select\n  2", "select 3"]
+    assert typing("select 1; select ';';") == ["select 1;", "select ';'"]
 
 
 def test_short_commands(typing: Typing) -> None:

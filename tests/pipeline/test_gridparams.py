@@ -1,0 +1,41 @@
+"""What is drawn for a finished grid is drawn as it was filled, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from injection.experiment.setting import Setting
+from lake.errors import DataError
+from lake.root import DataRoot
+from pipeline.experiment.gridparams import as_filled, sources_hash
+from pipeline.project.outputs import write_grid_facts
+from tests.injection.scenes import planned
+
+PAIRS = "tests.injection.test_models:Pairs"
+
+
+def filled(folder: Path, setting: Setting) -> DataRoot:
+    root = DataRoot.of(folder)
+    root.grid("mine").mkdir(parents=True)
+    facts = {"prior_content": setting.prior.model_dump(mode="json"), "sources": sources_hash(setting)}
+    write_grid_facts(root.grid("mine"), facts)
+    return root
+
+
+def test_a_setting_whose_prior_or_sources_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = planned(source_model=PAIRS).setting
+    root = filled(tmp_path, setting)
+    assert as_filled(root, "mine", setting) is setting
+    monkeypatch.setattr("tests.injection.test_models.Pairs.identity", ["pairs", 0.4])
+    with pytest.raises(DataError, match="the source model or its galaxies changed after the grid of mine was filled"):
+        as_filled(root, "mine", setting)
+    with pytest.raises(DataError, match=r"the prior changed after .*: run `dvc repro grid@mine`"):
+        as_filled(root, "mine", planned(prior="anchored", source_model=PAIRS).setting)
+
+
+def test_profiles_have_no_sources_that_could_change(tmp_path: Path) -> None:
+    setting = planned().setting
+    assert sources_hash(setting) is None
+    assert as_filled(filled(tmp_path, setting), "mine", setting) is setting
