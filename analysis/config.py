@@ -51,7 +51,7 @@ class CompletenessParams(Section):
     source_mag_edges: tuple[float, ...]
     """Edges of the source-magnitude bins (reference band, AB mag, unlensed, as observed)."""
     host_covariates: tuple[str, ...] = Field(min_length=1)
-    """Catalogue properties in which weighted hosts follow the lenses' hosts, see `analysis.statistics.propensity`."""
+    """Catalogue properties in which weighted hosts follow the lenses' hosts, see `analysis.fitted.propensity`."""
 
 
 class DiagnosticParams(Section):

@@ -21,9 +21,9 @@ import yaml
 from scipy.special import expit
 
 from analysis.diagnostics.closure import PROPENSITY
+from analysis.fitted.propensity import DEFAULT
 from analysis.results.skycoverage import covered, summary, truth_of
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.propensity import DEFAULT
 from analysis.statistics.weighted import weighted_share
 from demo.config import DemoParams
 from injection.config import GridParams
@@ -31,14 +31,14 @@ from injection.experiment.setting import Setting
 from lake.files import atomic
 from lake.scorer import Scorer
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.closure import audit_manifest, scored_objects
 from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.lenshosts import lens_hosts
-from pipeline.experiment.lenspopulation import as_frame, source_weights
-from pipeline.experiment.skies import Sky, injected, make_sky
-from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project import params
 from pipeline.project.context import RunContext
+from pipeline.realism.closure import audit_manifest, scored_objects
+from pipeline.realism.lenspopulation import as_frame, source_weights
+from pipeline.realism.skies import Sky, injected, make_sky
+from pipeline.realism.truelenses import TrueLenses
 
 log = logging.getLogger(__name__)
 

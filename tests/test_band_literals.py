@@ -40,7 +40,7 @@ ALLOWED = {
     # a stream of random numbers
     ("modeling/training/steps.py", 101),
 }
-OF_THE_CATALOGUE = {"analysis/statistics/propensity.py", "analysis/results/testlenses.py"}
+OF_THE_CATALOGUE = {"analysis/fitted/propensity.py", "analysis/results/testlenses.py"}
 """Modules whose words are columns of the lake's own catalogue tables."""
 FROM_SURVEY = {"identity"}
 """What may be imported from the survey's own module: no value of it."""

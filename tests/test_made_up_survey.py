@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from scipy.special import expit
 
+from analysis.comparisons.validation import arc_colour
 from analysis.config import DiagnosticParams
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.results.features import stamp_features
 from analysis.results.injection_views import along
-from analysis.results.validation import arc_colour
 from analysis.statistics.uncertain import joint_intervals
 from injection.config import IM1, GridParams
 from injection.experiment.arc_finder import find_arcs

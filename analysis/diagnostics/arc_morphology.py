@@ -9,9 +9,7 @@ import pandas as pd
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, unmeasured
-from analysis.results.arcs import (
+from analysis.comparisons.arcs import (
     INJECTED,
     MATCHED,
     PAINTED,
@@ -24,6 +22,8 @@ from analysis.results.arcs import (
     measured_arcs,
     seen,
 )
+from analysis.diagnostics.subject import Subject
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, unmeasured
 from analysis.statistics.changes import holm
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.roc import delong

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from analysis.comparisons import trials
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import (
@@ -27,7 +28,6 @@ from analysis.records import (
     not_measured,
     reason,
 )
-from analysis.results import trials
 from analysis.statistics.intervals import largest
 from analysis.statistics.thresholds import probability_name
 from lake.tables.trials import BASELINE

@@ -5,11 +5,11 @@ The same trials scored with other clip ranges than the network was trained with.
 
 from __future__ import annotations
 
+from analysis.comparisons import trials
+from analysis.comparisons.trials import compared
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Outcome, unmeasured
-from analysis.results import trials
-from analysis.results.trials import compared
 
 _ARCS, _CLIP = "bright_arcs", "clip"
 _NONE = "no variant has another clip range, which only networks of this project can be scored with"

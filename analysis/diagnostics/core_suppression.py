@@ -5,10 +5,10 @@ The same trials without the arc's light near the lens's centre, where a finder m
 
 from __future__ import annotations
 
+from analysis.comparisons.trials import compared
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Outcome
-from analysis.results.trials import compared
 
 FIGURES = {
     "core_suppression/change": Drawing(

@@ -13,15 +13,15 @@ from pydantic import Field
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from analysis.comparisons import populations as held
+from analysis.comparisons.populations import EMBEDDING, Population, Populations
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
+from analysis.fitted.embedding import placed
+from analysis.fitted.frechet import Sample, frechet_excess, frechet_ratio, kernel_distance
+from analysis.fitted.probe import Groups, probe
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, missing, not_measured, reason
-from analysis.results import populations as held
-from analysis.results.populations import EMBEDDING, Population, Populations
-from analysis.statistics.embedding import placed
-from analysis.statistics.frechet import Sample, frechet_excess, frechet_ratio, kernel_distance
 from analysis.statistics.intervals import median
-from analysis.statistics.probe import Groups, probe
 
 GROUPS = {
     "tier_a": held.TIER_A,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from analysis.comparisons import trialpairs
 from analysis.diagnostics.gap_terms import NAME, Judged, Params, terms, unknown
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome, Point
-from analysis.results import trialpairs
 from analysis.statistics.completeness import Marginal, marginal_of
 
 __all__ = ["FIGURES", "Params", "conclude"]

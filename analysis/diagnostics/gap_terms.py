@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from analysis.comparisons import trialpairs
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
+from analysis.fitted.strata import follow
 from analysis.records import Measure, missing
-from analysis.results import trialpairs
 from analysis.statistics.contrasts import MeanChange, change_of_weights
-from analysis.statistics.strata import follow
 
 NAME = "gap_budget"
 _THETA_E, _BETA, _SNR = "lens_theta_e_arcsec", "src_beta_frac", "arc_snr"

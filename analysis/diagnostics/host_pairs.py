@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.comparisons import trialpairs
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome, Point, missing
-from analysis.results import trialpairs
 from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import mean_change
 

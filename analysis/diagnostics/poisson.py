@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from analysis.comparisons import trials
+from analysis.comparisons.trials import Comparison, compared
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, missing, not_measured
-from analysis.results import trials
-from analysis.results.trials import Comparison, compared
 from lake.tables.trials import BASELINE
 
 _ARCS, _NOISY, _HIGH, _CLIPPED = "bright_arcs", "poisson", "high_gain", "poisson_"

@@ -8,14 +8,14 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
+from analysis.comparisons import populations as held
+from analysis.comparisons.ladder import GAPS, RUNGS, Climbed, climbed
+from analysis.comparisons.populations import EMBEDDING, TEXTURE, Population, Populations
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
+from analysis.fitted.frechet import frechet_excess
+from analysis.fitted.probe import Groups, probe
 from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, missing, not_measured, reason
-from analysis.results import populations as held
-from analysis.results.ladder import GAPS, RUNGS, Climbed, climbed
-from analysis.results.populations import EMBEDDING, TEXTURE, Population, Populations
-from analysis.statistics.frechet import frechet_excess
-from analysis.statistics.probe import Groups, probe
 
 PAIRS = {
     "injections_against_listed_lenses": (held.INJECTIONS, held.LISTED),

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from analysis.comparisons import trialpairs
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import (
@@ -30,7 +31,6 @@ from analysis.records import (
     not_measured,
     reason,
 )
-from analysis.results import trialpairs
 from analysis.results.reweighting import Weights
 from analysis.statistics.completeness import marginal_of
 from analysis.statistics.contrasts import largest_by_noise, mean_change
@@ -79,7 +79,7 @@ class Judged:
     """Trials in pairs, and what they are compared with."""
 
     wide: pd.DataFrame
-    """:func:`analysis.results.trialpairs.of_experiment`"""
+    """:func:`analysis.comparisons.trialpairs.of_experiment`"""
     points: Mapping[str, float]
     """Thresholds by name"""
     weights: Mapping[str, pd.Series | str]

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.comparisons.populations import Populations
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
-from analysis.results.populations import Populations
 from analysis.results.reweighting import Weights
 from analysis.results.untouched import Untouched, untouched
 from analysis.statistics.thresholds import Threshold
@@ -52,7 +52,7 @@ class Subject:
     """From the parameters of the closure, its chain, or why there is none; None where the survey's lenses are not
     known."""
     arcs: Callable[[Any], Any] = lambda params: "no stamps with arcs were collected"
-    """From the parameters of the diagnostics, `analysis.results.arcs.ArcStamps`, or why there are none."""
+    """From the parameters of the diagnostics, `analysis.comparisons.arcs.ArcStamps`, or why there are none."""
     transplants: Callable[[Any], Any] = lambda params: "no arc was transplanted"
     """The same for `analysis.diagnostics.transplants.Transplants`."""
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)

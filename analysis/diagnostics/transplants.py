@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import logit
 
+from analysis.comparisons.arcs import AlikeArcs
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, unmeasured
-from analysis.results.arcs import AlikeArcs
 from analysis.statistics.changes import shifted
 from analysis.statistics.intervals import exact, median
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower

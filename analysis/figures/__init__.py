@@ -1,1 +1,1 @@
-"""Figures as bytes; the only place that draws. Imports ``analysis.results`` and ``analysis.statistics``."""
+"""Figures as bytes; the only place that draws. Imports ``analysis.comparisons`` and ``analysis.statistics``."""

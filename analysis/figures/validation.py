@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.figures.stamps import Line, draw_sheet, sheet_size
-from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
-from analysis.records import Outcome
-from analysis.results.validation import (
+from analysis.comparisons.validation import (
     BARE,
     FLUX_ERROR_MAX,
     FLUX_ERROR_P95_MAX,
@@ -24,6 +21,9 @@ from analysis.results.validation import (
     Evidence,
     arc_colour,
 )
+from analysis.figures.stamps import Line, draw_sheet, sheet_size
+from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
+from analysis.records import Outcome
 from injection.experiment.arc_finder import FOUND_SNR
 
 Array = NDArray[np.float64]

@@ -1,1 +1,1 @@
-"""The page, in the order of its story. Imports every other room of ``analysis``."""
+"""The page, in the order of its story. Imports every room of ``analysis`` but ``comparisons`` and ``fitted``."""

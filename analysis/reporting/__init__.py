@@ -1,1 +1,1 @@
-"""The page. Imports ``analysis.diagnostics``, ``analysis.figures``, ``analysis.results``, ``analysis.statistics``."""
+"""What the page says. Imports every room of ``analysis`` but ``fitted`` and ``page``."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.comparisons.crossmodel import Crossed, crossed, verdict
 from analysis.records import Status
 from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
 from analysis.reporting.declarations import Declared, Evidence, declared
@@ -15,7 +16,6 @@ from analysis.reporting.facts import literature_views
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.reporting.views import REASONS, interval, measure, number
-from analysis.results.crossmodel import Crossed, crossed, verdict
 from analysis.statistics.completeness import interval_of
 
 _BAD_TO_GOOD: tuple[Status, ...] = ("NO-GO", "NOT MEASURED", "BORDERLINE", "GO")

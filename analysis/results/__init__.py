@@ -1,1 +1,1 @@
-"""Measurements on scores and injections. Imports ``analysis.statistics``."""
+"""Measurements on scores and injections. Imports ``analysis.statistics`` and ``analysis.fitted``."""

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from analysis.fitted.emulator import checked, fit, host_weights, logit_interval, out_of_fold, refusal
+from analysis.fitted.emulatorbasis import Basis
 from analysis.results.injection_views import SCORED
 from analysis.statistics.calibration import cox, log_loss
-from analysis.statistics.emulator import checked, fit, host_weights, logit_interval, out_of_fold, refusal
-from analysis.statistics.emulatorbasis import Basis
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Distribution, Ends, Threshold
 from lake.errors import DataError

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.fitted.propensity import Propensity
 from analysis.records import Measure, Outcome
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.propensity import Propensity
 from analysis.statistics.roc import auc_measure
 from analysis.statistics.thresholds import Distribution, Threshold
 from analysis.statistics.weighted import Weighted, effective_number, weighted_share

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.fitted.standardised import Rate, standardised_rate
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.standardised import Rate, standardised_rate
 from analysis.statistics.thresholds import Threshold
 
 RANDOM = "N1"

@@ -59,7 +59,7 @@ def weighted_share(
     :func:`analysis.statistics.intervals.clustered`. `drawn` is the distribution of a derived threshold
     (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen. `directions`
     (injection, direction) are derivatives of log weights along independent errors of unit variance, where weights were
-    estimated (:meth:`analysis.statistics.propensity.Propensity.directions`): they add the variance of the ratio along
+    estimated (:meth:`analysis.fitted.propensity.Propensity.directions`): they add the variance of the ratio along
     them.
     """
     w, v = scaled(weights), np.asarray(values, dtype=np.float64)

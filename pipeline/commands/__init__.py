@@ -1,1 +1,1 @@
-"""The commands of ``dhs``, which import when they run. Imports every room of ``pipeline`` but ``stages``."""
+"""The commands of ``dhs``, imported when they run. Imports every room of ``pipeline`` but ``realism``, ``stages``."""

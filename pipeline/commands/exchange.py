@@ -69,7 +69,7 @@ def import_completeness(file: Path, meta: Path, name: str, prior: str | None, fa
     Example: dhs import completeness selection_function.csv --meta selection_function_meta.json --name gen4-d06
     --prior "not recorded" --family lensed="lensed r magnitude"
     """
-    from pipeline.verbs.importing import Given, import_cells
+    from pipeline.finders.importing import Given, import_cells
 
     click.echo(import_cells(project(), Given.of(file, meta, prior, families), name))
 
@@ -88,8 +88,8 @@ def import_objects(file: Path, meta: Path, name: str, prior: str | None, missed:
 
     Example: dhs import objects found.csv --missed missed.csv --meta facts.json --name hudf
     """
-    from pipeline.verbs.importing import Given
-    from pipeline.verbs.importing import import_objects as run
+    from pipeline.finders.importing import Given
+    from pipeline.finders.importing import import_objects as run
 
     click.echo(run(project(), Given.of(file, meta, prior, {}), missed, name))
 
@@ -110,7 +110,7 @@ def import_checkpoint(file: Path, settings: tuple[str, ...], like: str, name: st
     a checkpoint: `dhs audit NAME` measures it, and generations may start from it. `dhs forget NAME` removes it.
     Example: dhs import checkpoint best.pt --like gen2 --name paper4-gen2 preprocessing.annulus=[20,32]
     """
-    from pipeline.verbs.weights import import_checkpoint as run
+    from pipeline.finders.weights import import_checkpoint as run
 
     made = run(project(), file, name, like, settings, trained_on)
     click.echo(f"{name}: checkpoint {made.card.checkpoint_id}, {made.card.config.network.name}, preprocessing:")
@@ -131,7 +131,7 @@ def export_completeness(name: str, out: Path) -> None:
 
     Example: dhs export completeness demo1 --out demo1.csv
     """
-    from pipeline.verbs.importing import export_cells
+    from pipeline.finders.importing import export_cells
 
     rows, meta = export_cells(project(), name, out)
     click.echo(f"{rows} rows written to {out}, and their description to {meta}")

@@ -89,8 +89,8 @@ def audit(
     same command again: it resumes where it stopped.
     Example: dhs audit model.onnx --name mine --cutouts hsc/ --describe hsc/set.yaml
     """
-    from pipeline.verbs import audit as audits
-    from pipeline.verbs.reproduce import closing_words
+    from pipeline.finders import audit as audits
+    from pipeline.finders.reproduce import closing_words
 
     listed = audits.TrainedOn(training["trained_on"], training["within"]) if training["trained_on"] else None
     if (cutouts is None) != (describe is None):
@@ -124,7 +124,7 @@ def _given(finder: str, name: str | None, place: Project) -> str:
 
 
 def _audit_averaged(place: Project, finder: str, name: str | None, possible: bool) -> None:
-    from pipeline.verbs.ensembling import audit_averaged
+    from pipeline.finders.ensembling import audit_averaged
 
     if not possible:
         what = "given with a network that was trained or imported here, without --output and --trained-on"
@@ -135,7 +135,7 @@ def _audit_averaged(place: Project, finder: str, name: str | None, possible: boo
 def _audit_cutouts(
     place: Project, finder: str, cutouts: Path, describe: Path, name: str | None, output: Any, listed: Any
 ) -> None:
-    from pipeline.verbs.cutoutaudit import Request, audit_cutouts, summary
+    from pipeline.finders.cutoutaudit import Request, audit_cutouts, summary
 
     if name is None:
         raise invalid("--name", "given with a finder of your own", name)
@@ -150,7 +150,7 @@ def forget(name: str) -> None:
 
     Example: dhs forget mine
     """
-    from pipeline.verbs import audit as audits
+    from pipeline.finders import audit as audits
 
     for removed in audits.forget(project(), name):
         click.echo(f"removed {removed}")
@@ -170,7 +170,7 @@ def discoveries(generation: str | None, top: int, calibrator: str, out: Path | N
     Example: dhs discoveries --top 50 --out discoveries.csv
     """
     from pipeline.reporting import results
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     deliver(results.discoveries(project(), generation, top, calibrator), out, short=True)
@@ -193,7 +193,7 @@ def compare(threshold: str | None, invalid: bool) -> None:
     Example: dhs compare --threshold p0.5
     """
     from pipeline.reporting.results import comparison
-    from pipeline.verbs.export import deliver
+    from pipeline.tables.export import deliver
 
     metrics, *paired = comparison(project(), threshold, invalid)
     deliver(metrics, None, short=True)
@@ -218,8 +218,8 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     keeps those of `dhs repro`. --out and --format csv or json give the comparison alone, with every row.
     Examples: dhs diagnose --list; dhs diagnose D01; dhs diagnose D05 --finder demo2
     """
-    from pipeline.verbs.diagnosing import beside, campaign, described, finder_of, listing, repeat
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.finders.diagnosing import beside, campaign, described, finder_of, listing, repeat
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     if listed or name is None:
@@ -263,7 +263,7 @@ def score(folder: Path, generations: tuple[str, ...], average: bool, calibrator:
     was not evaluated here as it scores (an epoch, or --average).
     Example: dhs score cutouts --generation demo1 --generation demo2 --out scores.csv
     """
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
     from pipeline.verbs.foreign import score_folder
 
     checked_out(out)

@@ -23,7 +23,7 @@ def suspects(name: str, finders: tuple[str, ...], above: float) -> None:
     not judged negative.
     Example: dhs suspects unclean --of demo1 --above 0.4
     """
-    from pipeline.verbs.judging import suspects as listed
+    from pipeline.finders.judging import suspects as listed
 
     found = listed(project(), name, finders, above)
     click.echo(f"{found.rows} negatives above {above:g}, {found.waiting} of them not judged yet: {found.path}")
@@ -42,7 +42,7 @@ def hard_negatives(name: str, finders: tuple[str, ...], above: float) -> None:
     `loss.hard_negative_weight` above 1 weights them; the log of a training counts them in each epoch.
     Example: dhs hard-negatives hard --of demo1,demo2
     """
-    from pipeline.verbs.judging import hard_negatives as listed
+    from pipeline.finders.judging import hard_negatives as listed
 
     found = listed(project(), name, finders, above)
     click.echo(f"{found.rows} training negatives above {above:g}: {found.path}")
@@ -80,9 +80,9 @@ def ensemble(name: str, members: tuple[str, ...], kind: str, conditions: tuple[s
     AUC on these objects of each member and of the ensemble (out of fold in whole HEALPix pixels).
     Example: dhs ensemble both --of demo1,demo2
     """
-    from pipeline.verbs import ensembling
-    from pipeline.verbs.export import deliver
-    from pipeline.verbs.reproduce import closing_words
+    from pipeline.finders import ensembling
+    from pipeline.finders.reproduce import closing_words
+    from pipeline.tables.export import deliver
 
     place, asked = project(), ensembling.Request(name, members, kind, conditions)
     fitted = ensembling.fit(place, asked)

@@ -124,7 +124,7 @@ def validate_injection(
     shown, the section `grid` of params.yaml has it.
     Example: dhs validate-injection --n 1000
     """
-    from analysis.results.validation import broken
+    from analysis.comparisons.validation import broken
     from lake.errors import DataError
     from pipeline.experiment.choosing import chosen_setting
     from pipeline.verbs.validating import table, validate_injections, write
@@ -169,7 +169,7 @@ def plan_injections(style: str, out: Path | None, **asked: Any) -> None:
     --uses 5
     """
     from pipeline.experiment.planning import planned
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     deliver(planned(project(), **asked), out, short=True, style=style)

@@ -36,8 +36,8 @@ def query(text: str | None, at: str | None, invalid: bool, out: Path | None, sty
     """
     from lake.errors import invalid as bad
     from lake.store.query import query as run
-    from pipeline.verbs.export import checked_out, deliver
-    from pipeline.verbs.shell import converse, statements
+    from pipeline.tables.export import checked_out, deliver
+    from pipeline.tables.shell import converse, statements
 
     checked_out(out)
     here, data = Path.cwd(), project().data
@@ -76,7 +76,7 @@ def sql(text: str, at: str | None, invalid: bool, out: Path | None, style: str) 
     from etl.tables.query import sql as answer
     from lake.errors import ParameterError
     from pipeline.project.edge import spark_sentence
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     place = project().data
@@ -95,7 +95,7 @@ def describe(name: str, at: str | None) -> None:
 
     Example: dhs describe completeness_main
     """
-    from pipeline.verbs.catalogue import description
+    from pipeline.tables.catalogue import description
 
     click.echo(description(project().data, name, at))
 
@@ -107,7 +107,7 @@ def tables(at: str | None) -> None:
 
     Examples: dhs tables; dhs tables --at HEAD
     """
-    from pipeline.verbs.catalogue import listing
+    from pipeline.tables.catalogue import listing
 
     click.echo(listing(project().data, at))
 
@@ -119,7 +119,7 @@ def lineage(name: str) -> None:
 
     Examples: dhs lineage completeness.demo1; dhs lineage demo1
     """
-    from pipeline.verbs.catalogue import tree
+    from pipeline.tables.catalogue import tree
 
     click.echo(tree(project().data, name))
 
@@ -135,7 +135,7 @@ def verify(repair: bool, deep: bool) -> None:
     What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
     files go to `.damaged` under the data folder. Examples: dhs verify; dhs verify --deep --repair
     """
-    from pipeline.verbs import verifying
+    from pipeline.tables import verifying
 
     place = project()
     findings = verifying.check(place, deep=deep)

@@ -18,7 +18,7 @@ def report(paper: Path) -> None:
     The same tables give the same bytes. The page itself is made by `dvc repro report`.
     Example: dhs report --paper paper; cd paper; pdflatex main
     """
-    from pipeline.verbs.publication import write_paper
+    from pipeline.tables.publication import write_paper
 
     if Path.cwd().is_relative_to(paper.resolve()):  # the shell would stand in a folder that is gone
         raise invalid("paper", "another folder than the working directory", paper)
@@ -43,7 +43,7 @@ def bundle(file: Path, max_rows: int) -> None:
     FILE must not exist; equal content gives equal bytes.
     Example: dhs bundle review.tar.gz
     """
-    from pipeline.verbs.bundle import write_bundle
+    from pipeline.tables.bundle import write_bundle
 
     made = write_bundle(project(), file, max_rows)
     click.echo(f"{made}: {made.stat().st_size / 1e6:.1f} MB")

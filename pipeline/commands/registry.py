@@ -38,8 +38,8 @@ def registry(
     """
     if context.invoked_subcommand is not None:
         return
-    from pipeline.verbs.export import checked_out, deliver
-    from pipeline.verbs.registry import for_the_screen, listing
+    from pipeline.tables.export import checked_out, deliver
+    from pipeline.tables.registry import for_the_screen, listing
 
     checked_out(out)
     rows = listing(project(), {"kind": kind, "status": status, "finder": finder, "source": source})
@@ -54,7 +54,7 @@ def show(run: str) -> None:
 
     Example: dhs registry show evaluate-demo1
     """
-    from pipeline.verbs.registry import described
+    from pipeline.tables.registry import described
 
     click.echo(described(project(), run))
 
@@ -70,7 +70,7 @@ def invalidate(run: str, reason: str) -> None:
     holds until `dhs registry restore`, even if the results are made again.
     Example: dhs registry invalidate grid-demo1 --reason "hosts of the wrong survey"
     """
-    from pipeline.verbs.registry import change
+    from pipeline.tables.registry import change
 
     click.echo("\n".join(change(project(), run, "invalidated", reason)))
 
@@ -84,7 +84,7 @@ def restore(run: str, reason: str) -> None:
     It answers decisions that were made before: what is invalidated later takes RUN out again.
     Example: dhs registry restore grid-demo1 --reason "they were the right hosts"
     """
-    from pipeline.verbs.registry import change
+    from pipeline.tables.registry import change
 
     click.echo("\n".join(change(project(), run, "restored", reason)))
 
@@ -108,7 +108,7 @@ def preregister(
     Example: dhs preregister evaluate-gen5a --against evaluate-gen4 --measure auc --expect above --threshold 0
     """
     from lake.store.expected import Expectation
-    from pipeline.verbs.preregister import register
+    from pipeline.tables.preregister import register
 
     paired = "paired DeLong test, 95 % interval of the difference"
     apart = "95 % interval of the difference, errors taken as independent"

@@ -134,7 +134,7 @@ def completeness(
     --hosts lenses; dhs completeness --at theta_e=1.4,src_mag_r=24 --at theta_e=2 --threshold p0.3
     """
     from pipeline.experiment.reweighting import DUAL, Asked, completeness_under
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     if points or compare_emulator:
@@ -178,8 +178,8 @@ def closure(generation: str | None, lenses: Path | None, style: str, out: Path |
     """
     import sys
 
+    from pipeline.tables.export import checked_out, deliver
     from pipeline.verbs.closing import closure as run
-    from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
     rows, failed = run(project(), generation, lenses, **changes)
@@ -220,7 +220,7 @@ def population(population: str, style: str, out: Path | None, **asked: Any) -> N
     Example: dhs population collett2015 --threshold p0.5
     """
     from pipeline.experiment.populations import expected
-    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.tables.export import checked_out, deliver
 
     checked_out(out)
     deliver(expected(project(), population, **asked), out, short=True, style=style)

@@ -21,7 +21,7 @@ def push(tables: tuple[str, ...], remote: str | None, at: str | None) -> None:
     What is there stays as it is; a push that was cut off goes on when it is repeated. Commit the cards and dvc.lock:
     whoever has that commit gets everything with `dhs pull`. Examples: dhs push; dhs push completeness --remote team
     """
-    from pipeline.verbs import sharing
+    from pipeline.tables import sharing
 
     place = project()
     _end(sharing.push(place, sharing.remote(place, remote), tables, at))
@@ -41,7 +41,7 @@ def pull(tables: tuple[str, ...], remote: str | None, at: str | None, merge: boo
     alone and named; with --merge it moves to `lake/.replaced` under the data folder.
     Examples: dhs pull; dhs pull scores completeness
     """
-    from pipeline.verbs import sharing
+    from pipeline.tables import sharing
 
     place = project()
     _end(sharing.pull(place, sharing.remote(place, remote), tables, at, merge=merge))

@@ -52,14 +52,14 @@ def train(
     GENERATION-SET; the test split (by their column `split`, or else by a hash) is left for an audit.
     Example: dhs train demo1 loop.batch=32 --cutouts hsc/ --describe hsc/set.yaml
     """
+    from pipeline.finders import training
     from pipeline.project.generations import Wanted
-    from pipeline.verbs import training
 
     if (cutouts is None) != (describe is None):
         raise invalid("--cutouts and --describe", "given together", str(cutouts or describe))
     place, wanted = project(), Wanted(generation, settings, rehearse)
     if cutouts is not None and describe is not None:
-        from pipeline.verbs.cutouttraining import Request, train_on_cutouts
+        from pipeline.finders.cutouttraining import Request, train_on_cutouts
 
         if dry_run or rehearse:
             raise invalid("--cutouts", "given without --dry-run and --rehearse", str(cutouts))
@@ -83,8 +83,8 @@ def generations(names: tuple[str, ...], out: Path | None, style: str) -> None:
     With several names, show the parameters that differ between them. Your own generations are in params/generations.
     Examples: dhs generations; dhs generations demo1; dhs generations gen4 gen5b
     """
+    from pipeline.tables.export import checked_out, deliver
     from pipeline.training.overlays import compared, overview
-    from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
     folder = enter()

@@ -31,7 +31,7 @@ def gc(remove: bool, days: float | None) -> None:
     `--remove`, unfinished uploads in the project's prefixes on S3 that are older than 30 days (or `--older-than`) are
     aborted. DVC's own files are collected by `dvc gc`.
     """
-    from pipeline.verbs.upkeep import collect
+    from pipeline.tables.upkeep import collect
 
     for line in collect(project(), days, doit=remove):
         click.echo(line)
@@ -47,6 +47,6 @@ def export(name: str, folder: Path, at: str | None, max_rows: int | None) -> Non
 
     Examples: dhs lake export tractor_pool --hats pool; dhs lake export manifest.audit_70_15_15 --hats manifest
     """
-    from pipeline.verbs.upkeep import export_hats
+    from pipeline.tables.upkeep import export_hats
 
     click.echo(export_hats(project().data, name, folder, at, max_rows))

@@ -32,8 +32,8 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 @click.command()
 def demo() -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
+    from pipeline.finders.reproduce import closing_words, reproduce
     from pipeline.project import params as parameters
-    from pipeline.verbs.reproduce import closing_words, reproduce
 
     folder = enter()
     if not (folder / parameters.FILE).exists():
@@ -52,7 +52,7 @@ def repro(targets: tuple[str, ...]) -> None:
     Without arguments, stages that do not depend on a failed one still run.
     Examples: dhs repro; dhs repro report; dhs repro --force grid@demo1
     """
-    from pipeline.verbs.reproduce import reproduce
+    from pipeline.finders.reproduce import reproduce
 
     reproduce(project(), *targets)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.fitted.emulator import refusal
 from analysis.results.emulation import Comparison, Sample, at_points, compared
 from analysis.statistics.completeness import ALL, equally_weighted
-from analysis.statistics.emulator import refusal
 from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError, invalid, not_one_of
 from lake.root import DataRoot

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from analysis.fitted.propensity import DEFAULT, LEAST_SUPPORT, fit, needed
 from analysis.results.lenshosts import LensHosts
-from analysis.statistics.propensity import DEFAULT, LEAST_SUPPORT, fit, needed
 from lake.config import SurveyParams
 from lake.errors import DataError
 from lake.store.delta import Read

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.comparisons.differences import Measured, paired
 from analysis.reporting.compare import INDISTINGUISHABLE, fixing_of, paired_auc_tests, paired_completeness
 from analysis.reporting.thresholds import marginal_row, points
-from analysis.results.differences import Measured, paired
 from analysis.results.expectations import Figure, historical, judge
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted, interval_of

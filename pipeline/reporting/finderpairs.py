@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from analysis.results import crossmodel, network, trials
+from analysis.comparisons import crossmodel, network, trials
 from analysis.statistics.thresholds import from_rows
 from lake.root import DataRoot
 from lake.store import cards, delta, status

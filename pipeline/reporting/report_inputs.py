@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from analysis.comparisons import network
 from analysis.config import ReportParams
 from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Measure, Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import points
-from analysis.results import network
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted

@@ -1,1 +1,1 @@
-"""Stages. Imports ``pipeline.project``, ``pipeline.experiment``, ``pipeline.reporting``, ``pipeline.training``."""
+"""Stages. Imports every room of ``pipeline`` but ``commands``, ``finders``, ``tables`` and ``verbs``."""

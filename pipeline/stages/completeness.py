@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.config import CompletenessParams
+from analysis.fitted.propensity import LEAST_SUPPORT
 from analysis.records import Outcome
 from analysis.results.gridtable import drawn, measurable, nothing, table_of
 from analysis.results.lenshosts import not_weighted, weighted_rows
 from analysis.results.untouched import negatives_for
-from analysis.statistics.propensity import LEAST_SUPPORT
 from etl.results.completeness import summarise
 from lake import tables
 from lake.errors import DataError

@@ -18,16 +18,16 @@ from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.arcstamps import arc_stamps
-from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
 from pipeline.experiment.lenshosts import lens_host_weights
-from pipeline.experiment.listedlenses import lens_parameters, lens_table, listed, scored_injections, true_lenses
-from pipeline.experiment.realism import populations
 from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
-from pipeline.experiment.transplanting import transplants
 from pipeline.experiment.trials import trial_weights
 from pipeline.project.context import RunContext
+from pipeline.realism.arcstamps import arc_stamps
+from pipeline.realism.closure import audit_manifest, scored_objects, survey_chain
+from pipeline.realism.listedlenses import lens_parameters, lens_table, listed, scored_injections, true_lenses
+from pipeline.realism.realism import populations
+from pipeline.realism.transplanting import transplants
 
 _FLUXES = tuple(f"flux_{band}" for band in SURVEY.bands)
 

@@ -17,8 +17,8 @@ from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows, score_table
 from pipeline.experiment.trainedon import seen_by, trained_by
-from pipeline.experiment.ungraded import ungraded_rows, ungraded_scores
 from pipeline.project.context import RunContext
+from pipeline.realism.ungraded import ungraded_rows, ungraded_scores
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier"]
 _STRATA += ["psfsize_r", "psfdepth_r", "healpix_128"]

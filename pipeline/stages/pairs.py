@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.results.pairs import pair_rows
+from analysis.comparisons.pairs import pair_rows
 from pipeline.project.context import RunContext
 from pipeline.reporting.finderpairs import TABLE, finders
 

@@ -1,1 +1,1 @@
-"""What commands do. Imports every room of ``pipeline`` but ``commands``."""
+"""What else commands do. Imports every room of ``pipeline`` but ``commands``, ``finders``, ``tables``, ``training``."""

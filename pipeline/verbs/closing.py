@@ -18,14 +18,14 @@ from lake.errors import DataError, not_one_of
 from lake.store import status
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
 from pipeline.experiment.grids import scored_setting
-from pipeline.experiment.hostweights import survey_weights
 from pipeline.experiment.reweighting import headline
-from pipeline.experiment.selfclosure import modelled, read_models, self_chain
-from pipeline.experiment.truelenses import require_truth
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
+from pipeline.realism.closure import audit_manifest, scored_objects, survey_chain
+from pipeline.realism.hostweights import survey_weights
+from pipeline.realism.selfclosure import modelled, read_models, self_chain
+from pipeline.realism.truelenses import require_truth
 
 _COLUMNS = ("name", "value", "low", "high", "n", "unit", "method")
 

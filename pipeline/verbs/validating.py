@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from analysis.comparisons.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge, once_per_host, scored
 from analysis.config import EvaluateParams
 from analysis.figures.stamps import Line, cropped
 from analysis.figures.style import Picture
 from analysis.figures.validation import validation_sheet
 from analysis.records import Measure, Outcome, plain
 from analysis.reporting.declarations import gate_of
-from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge, once_per_host, scored
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
 from injection.engine.tracing import Images

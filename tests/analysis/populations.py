@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.results import populations as held
-from analysis.results.populations import EMBEDDING, TEXTURE, Population, Populations
+from analysis.comparisons import populations as held
+from analysis.comparisons.populations import EMBEDDING, TEXTURE, Population, Populations
 
 DIMENSIONS = 12
 BLOCK = "block 1"

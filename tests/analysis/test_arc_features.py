@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.results.arc_features import (
+from analysis.comparisons.arc_features import (
     SCALES_PX,
     Ring,
     anisotropy,

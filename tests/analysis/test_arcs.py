@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.diagnostics.arc_morphology import Params, compared, diagnose
-from analysis.results.arcs import (
+from analysis.comparisons.arcs import (
     COLOUR,
     DEPTH,
     INJECTED,
@@ -20,6 +19,7 @@ from analysis.results.arcs import (
     ArcStamps,
     matched,
 )
+from analysis.diagnostics.arc_morphology import Params, compared, diagnose
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.analysis.outcomes import measure, status
 

@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from analysis.diagnostics.closure import Chain, Params, _Links, closed, diagnose, failing
 from analysis.diagnostics.subject import Subject
+from analysis.fitted.propensity import fit
 from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
-from analysis.statistics.propensity import fit
 from lake.sky.survey import SURVEY
 from tests.analysis.hostgalaxies import SHAPE, galaxies
 from tests.analysis.outcomes import fixed, measure, status

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.comparisons.crossmodel import crossed, verdict
 from analysis.reporting.decisions import verdicts
-from analysis.results.crossmodel import crossed, verdict
 from tests.analysis import trialframes
 
 

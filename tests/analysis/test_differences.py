@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.results.differences import Measured, paired
-from analysis.results.trials import scored
+from analysis.comparisons.differences import Measured, paired
+from analysis.comparisons.trials import scored
 from tests.analysis import trialframes
 
 AT = {"p0.3": 0.3, "p0.5": 0.5}

@@ -17,12 +17,12 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
+from analysis.fitted import emulator
+from analysis.fitted.emulator import fit, host_weights, logit_interval, out_of_fold
+from analysis.fitted.emulatorbasis import Basis
 from analysis.results import emulation
 from analysis.results.emulation import FEW, INSIDE, OUTSIDE, Sample, at_points, compared, constraints
 from analysis.results.injection_views import along, midpoints
-from analysis.statistics import emulator
-from analysis.statistics.emulator import fit, host_weights, logit_interval, out_of_fold
-from analysis.statistics.emulatorbasis import Basis
 from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError
 from lake.sky.survey import SURVEY

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.comparisons import populations as held
+from analysis.comparisons.populations import EMBEDDING, Populations
 from analysis.diagnostics import feature_space
 from analysis.diagnostics.feature_space import GROUPS, Params, examined
-from analysis.results import populations as held
-from analysis.results.populations import EMBEDDING, Populations
 from tests.analysis.outcomes import measure, status
 from tests.analysis.populations import groups, unembedded
 

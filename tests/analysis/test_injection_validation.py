@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import ks_2samp
 
+from analysis.comparisons.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, arc_colour, broken, judge
 from analysis.figures.validation import validation_sheet
 from analysis.records import Gate, Outcome
-from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, arc_colour, broken, judge
 from injection.experiment.arc_finder import FoundArcs
 from lake.errors import DataError
 from lake.sky.survey import SURVEY

@@ -10,13 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from analysis.fitted.propensity import fit
 from analysis.records import Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.selection import lens_hosts_view
 from analysis.results.gridtable import counted, drawn, table_of
 from analysis.results.lenshosts import AUC, BALANCE, LensHosts, not_weighted, weighted_rows, weighting
 from analysis.statistics.completeness import equally_weighted
-from analysis.statistics.propensity import fit
 from analysis.statistics.thresholds import Threshold
 from analysis.statistics.weighted import weighted_share
 from lake import tables

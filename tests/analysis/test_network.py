@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results.network import Finder, network
+from analysis.comparisons.network import Finder, network
 from analysis.statistics.contrasts import mean_change
 from pipeline.reporting.report_inputs import with_networks
 from tests.analysis.pairedtrials import finds_the_first, threshold

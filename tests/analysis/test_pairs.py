@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from analysis.comparisons.crossmodel import crossed
+from analysis.comparisons.network import Finder, network
+from analysis.comparisons.pairs import pair_rows
 from analysis.reporting.compare import pairs_in_words
-from analysis.results.crossmodel import crossed
-from analysis.results.network import Finder, network
-from analysis.results.pairs import pair_rows
 from lake import tables
 from lake.contract import rules
 from tests.analysis import trialframes

@@ -7,11 +7,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from analysis.fitted.embedding import placed
+from analysis.fitted.frechet import Sample, _excess, frechet, frechet_excess, frechet_ratio, kernel_distance
+from analysis.fitted.probe import Groups, logistic_weights, null_aucs, out_of_fold, probe
 from analysis.statistics.bootstrap import weighted_aucs
-from analysis.statistics.embedding import placed
-from analysis.statistics.frechet import Sample, _excess, frechet, frechet_excess, frechet_ratio, kernel_distance
 from analysis.statistics.intervals import median
-from analysis.statistics.probe import Groups, logistic_weights, null_aucs, out_of_fold, probe
 
 
 def two(rng, n, m, dimensions=8, shift=0.0, scale=1.0, components=8):

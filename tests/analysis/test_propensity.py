@@ -8,8 +8,8 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import norm
 
-from analysis.statistics import propensity
-from analysis.statistics.propensity import COVARIATES, DEFAULT, UNCHANGED, fit
+from analysis.fitted import propensity
+from analysis.fitted.propensity import COVARIATES, DEFAULT, UNCHANGED, fit
 from analysis.statistics.roc import auc
 from analysis.statistics.weighted import effective_number, weighted_share
 from lake import tables

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.comparisons import populations as held
+from analysis.comparisons.ladder import GAPS, RUNGS
+from analysis.comparisons.populations import EMBEDDING, Population, Populations
 from analysis.diagnostics.realism import PAIRS, linear_probe, probed
-from analysis.results import populations as held
-from analysis.results.ladder import GAPS, RUNGS
-from analysis.results.populations import EMBEDDING, Population, Populations
 from lake.errors import DataError
 from tests.analysis.outcomes import measure, status
 from tests.analysis.populations import group, groups, unembedded, with_truth

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from analysis.statistics import roc, stacking
+from analysis.fitted import stacking
+from analysis.statistics import roc
 from lake.errors import DarkHaloError, DataError
 
 

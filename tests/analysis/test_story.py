@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.figures.curves import rate_steps
 from analysis.figures.flow import _depths, _forward, _reduced
+from analysis.fitted.standardised import standardised_rate
 from analysis.page import answer, context, pairs, referee, surfaces, yields
 from analysis.reporting import selection
 from analysis.reporting.evidence import gate_views, gate_words
@@ -18,7 +19,6 @@ from analysis.reporting.facts import first_grid_view, parity_view, published
 from analysis.reporting.views import Heading, Tag, Words
 from analysis.results.injection_views import along
 from analysis.results.purity import Sky, contaminants, purity
-from analysis.statistics.standardised import standardised_rate
 from analysis.statistics.thresholds import from_rows
 
 STRATA = ("DEV", "REX", "SER")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.statistics.strata import follow
+from analysis.fitted.strata import follow
 
 
 def population(rng, size, power):

@@ -11,9 +11,9 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from analysis.comparisons import trials
 from analysis.diagnostics import bright_arcs, clipping, core_suppression, poisson
 from analysis.records import Outcome
-from analysis.results import trials
 from tests.analysis import trialframes
 from tests.analysis.outcomes import measure, status
 

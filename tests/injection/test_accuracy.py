@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from analysis.results.validation import FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX
+from analysis.comparisons.validation import FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX
 from injection.config import Quadrature, RealSources, StampCleaning
 from injection.engine import render, tracing
 from injection.engine.accuracy import CONVERGED, flux_errors, lenstronomy_differences

@@ -20,7 +20,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta, held, writing
 from lake.store.query import query
 from pipeline.project.context import forget_lost_tables
-from pipeline.verbs import verifying
+from pipeline.tables import verifying
 from tests.lake.gates import gate, write
 from tests.pipeline.checkout import project_of
 

@@ -14,7 +14,7 @@ from lake.errors import DamagedError, LakeError, UnreachableError
 from lake.root import DataRoot
 from lake.store import cards, delta, held
 from lake.store.query import query
-from pipeline.verbs import verifying
+from pipeline.tables import verifying
 from tests.lake.gates import gate, write
 from tests.pipeline.checkout import project_of
 

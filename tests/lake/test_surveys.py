@@ -11,7 +11,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
-from pipeline.verbs.catalogue import listing, tree
+from pipeline.tables.catalogue import listing, tree
 from tests.lake.gates import SPEC, gate, rows
 
 

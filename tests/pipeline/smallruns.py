@@ -11,7 +11,7 @@ from analysis.records import Gate, Measure, Outcome
 from lake.store.query import query
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
-from pipeline.verbs import registry
+from pipeline.tables import registry
 from tests.pipeline.checkout import project_in
 
 AUC = {"demo1": 0.98, "demo2": 0.97}

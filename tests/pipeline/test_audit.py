@@ -12,12 +12,12 @@ import torch
 
 from lake import yamltext
 from lake.errors import DarkHaloError, DataError, ParameterError
+from pipeline.finders import audit
+from pipeline.finders.audit import forget
 from pipeline.project import params
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
 from pipeline.reporting import finderpairs
-from pipeline.verbs import audit
-from pipeline.verbs.audit import forget
 from pipeline.wiring import of_one_finder
 from tests.pipeline.checkout import PROJECT, Checkout
 

@@ -17,7 +17,7 @@ from lake.errors import ParameterError
 from lake.store import cards
 from pipeline.cli import dhs
 from pipeline.project.project import Project
-from pipeline.verbs import bundle, publication
+from pipeline.tables import bundle, publication
 from tests.pipeline.smallruns import copied
 
 READ = "completeness"

@@ -20,12 +20,12 @@ from injection.priors.registry import load_prior
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
-from pipeline.experiment import closure
-from pipeline.experiment.closure import Ingredients, chain, paired_hosts
-from pipeline.experiment.hostweights import Weighted, plain_weights
-from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
-from pipeline.experiment.selfclosure import modelled, read_models, self_chain
-from pipeline.experiment.skies import Sky, injected, make_sky
+from pipeline.realism import closure
+from pipeline.realism.closure import Ingredients, chain, paired_hosts
+from pipeline.realism.hostweights import Weighted, plain_weights
+from pipeline.realism.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
+from pipeline.realism.selfclosure import modelled, read_models, self_chain
+from pipeline.realism.skies import Sky, injected, make_sky
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
 from tests.pipeline.checkout import values_of

@@ -12,9 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.diagnostics.transplants import Transplants
-from analysis.results.arcs import INJECTED, PAINTED, REAL, RENDERED, ArcStamps
-from analysis.results.populations import (
+from analysis.comparisons.arcs import INJECTED, PAINTED, REAL, RENDERED, ArcStamps
+from analysis.comparisons.populations import (
     ALL_HOSTS,
     BARE_HOSTS,
     EMBEDDING,
@@ -24,6 +23,7 @@ from analysis.results.populations import (
     NEGATIVES,
     OWN_HOSTS,
 )
+from analysis.diagnostics.transplants import Transplants
 from injection.config import IM1, GridParams
 from injection.experiment.grid import plan
 from injection.experiment.hostset import HostSet
@@ -31,13 +31,13 @@ from injection.experiment.stream import batches, run_batch
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
-from pipeline.experiment.arcstamps import arc_stamps
 from pipeline.experiment.grids import survey_setting
-from pipeline.experiment.realism import populations
 from pipeline.experiment.scoring import score_rows
-from pipeline.experiment.transplanting import transplants
 from pipeline.project import params
 from pipeline.project.context import RunContext
+from pipeline.realism.arcstamps import arc_stamps
+from pipeline.realism.realism import populations
+from pipeline.realism.transplanting import transplants
 from pipeline.verbs import foreign
 from tests.pipeline.checkout import Checkout
 

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from analysis.fitted import emulator
 from analysis.page.report import Page
 from analysis.records import Outcome
 from analysis.results.gridtable import counted
-from analysis.statistics import emulator
 from analysis.statistics.completeness import with_intervals
 from analysis.statistics.uncertain import share_interval
 from etl.cutouts.description import Description, Images
@@ -42,14 +42,14 @@ from pipeline.experiment.planning import measured
 from pipeline.experiment.populations import expected
 from pipeline.experiment.reweighting import Asked, completeness_under
 from pipeline.experiment.storedgrid import StoredGrid
+from pipeline.finders import cutoutaudit
+from pipeline.finders.audit import TrainedOn, forget
+from pipeline.finders.cutoutaudit import Made, Request, audit_cutouts
+from pipeline.finders.cutouttables import audited_sets
 from pipeline.project import params
 from pipeline.project.outputs import grid_batches, grid_facts
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored
-from pipeline.verbs import cutoutaudit
-from pipeline.verbs.audit import TrainedOn, forget
-from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
-from pipeline.verbs.cutouttables import audited_sets
 from tests.cutoutsets import described, write_set
 from tests.pipeline.checkout import Checkout, project_in
 

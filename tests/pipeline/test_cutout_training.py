@@ -13,13 +13,13 @@ from analysis.records import Outcome
 from lake.errors import DataError, ParameterError
 from lake.store import cards, delta
 from pipeline.cli import dhs
+from pipeline.finders import cutoutaudit
+from pipeline.finders.audit import forget
+from pipeline.finders.cutoutaudit import audit_cutouts
+from pipeline.finders.cutouttraining import Made, Request, train_on_cutouts
 from pipeline.project import params
 from pipeline.project.generations import Wanted
 from pipeline.project.project import Project
-from pipeline.verbs import cutoutaudit
-from pipeline.verbs.audit import forget
-from pipeline.verbs.cutoutaudit import audit_cutouts
-from pipeline.verbs.cutouttraining import Made, Request, train_on_cutouts
 from tests.cutoutsets import write_set
 from tests.pipeline.checkout import project_in
 

@@ -12,7 +12,7 @@ from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import writing
 from lake.store.writing import Provenance, Target
-from pipeline.verbs.catalogue import description
+from pipeline.tables.catalogue import description
 
 COUNTS = tables.spec("ingest_counts")
 

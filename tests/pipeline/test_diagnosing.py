@@ -20,9 +20,10 @@ from lake.names import RESERVED
 from lake.sky.survey import SURVEY
 from lake.store.query import query
 from pipeline.cli import dhs
+from pipeline.finders import diagnosing
+from pipeline.finders.campaigns import CAMPAIGNS, Campaign, Recorded
 from pipeline.project.project import Project
-from pipeline.verbs import diagnosing, registry
-from pipeline.verbs.campaigns import CAMPAIGNS, Campaign, Recorded
+from pipeline.tables import registry
 from tests.pipeline import smallruns
 
 CUTOUTS = pd.DataFrame({"nan_fraction": np.zeros(50), "zero_fraction": np.zeros(50)})

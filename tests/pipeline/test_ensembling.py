@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.verbs.ensembling import fits
+from pipeline.finders.ensembling import fits
 
 
 def test_lenses_and_half_of_the_possible_hosts_fit_a_meta_learner() -> None:

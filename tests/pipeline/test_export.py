@@ -22,8 +22,8 @@ from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import delta
 from lake.store.query import query
-from pipeline.verbs.export import _json_parts, deliver
-from pipeline.verbs.texttable import table_text
+from pipeline.tables.export import _json_parts, deliver
+from pipeline.tables.texttable import table_text
 from tests.pipeline.checkout import Checkout
 
 OF_OTHERS = (

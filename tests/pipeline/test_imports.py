@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from analysis.results import foreign_cells
-from analysis.results.disagreements import disagreements
+from analysis.comparisons import foreign_cells
+from analysis.comparisons.disagreements import disagreements
 from analysis.statistics.completeness import completeness_table
 from lake import tables
 from lake.errors import DataError, ParameterError
@@ -22,9 +22,9 @@ from lake.store import cards, writing
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
+from pipeline.finders.importing import Given, export_cells, forget_import, import_cells, import_objects, imported
 from pipeline.project.project import Project
-from pipeline.verbs import verifying
-from pipeline.verbs.importing import Given, export_cells, forget_import, import_cells, import_objects, imported
+from pipeline.tables import verifying
 from tests.analysis.cells import cells
 from tests.pipeline.checkout import project_in
 from tests.pipeline.foreigntables import DECLARED, N, facts, reference_rows, write

@@ -19,9 +19,9 @@ from lake.errors import DarkHaloError
 from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
+from pipeline.finders import judging
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.verbs import judging
 from tests.pipeline.checkout import Checkout
 
 ABOVE = 0.2

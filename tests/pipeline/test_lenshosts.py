@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from analysis.statistics.propensity import fit
+from analysis.fitted.propensity import fit
 from lake.errors import DataError
 from pipeline.experiment.lenshosts import lens_hosts
 from tests.analysis.hostgalaxies import SHAPE, galaxies

@@ -16,9 +16,9 @@ from analysis.diagnostics.subject import Subject
 from analysis.records import Outcome
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
-from pipeline.experiment.cutoutdiagnostics import anchored
-from pipeline.experiment.listedlenses import lens_table, true_lenses
 from pipeline.project.context import RunContext
+from pipeline.realism.cutoutdiagnostics import anchored
+from pipeline.realism.listedlenses import lens_table, true_lenses
 from pipeline.verbs import closing
 from tests.analysis.outcomes import measure
 from tests.pipeline.checkout import project_in

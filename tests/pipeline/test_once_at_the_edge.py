@@ -22,7 +22,7 @@ YAML = {
     "pipeline/project/generations.py": "values that a user types",
     "pipeline/training/overlays.py": "own generations, which it writes",
     "pipeline/verbs/submitting.py": "parameters for a cluster, which it writes",
-    "pipeline/verbs/verifying.py": "DVC's record of outputs",
+    "pipeline/tables/verifying.py": "DVC's record of outputs",
     "modeling/config.py": "the package's generations",
     "modeling/tracking/history.py": "the package's recorded runs",
     "analysis/reporting/facts.py": "the package's words",

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.comparisons.populations import LENS_LIKE, NEGATIVES, TRUE_LENSES
 from analysis.config import ReportParams
 from analysis.diagnostics.discovery import DiagnoseParams
-from analysis.results.populations import LENS_LIKE, NEGATIVES, TRUE_LENSES
 from injection.config import IM1, IM2, GridParams
 from injection.experiment.grid import Plan
 from injection.experiment.setting import Setting
@@ -23,9 +23,9 @@ from lake.root import DataRoot
 from lake.store.stamps import StampStore, shard_name, write_shard
 from lake.store.views import MAIN
 from pipeline.experiment import grids
-from pipeline.experiment.realism import populations
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
+from pipeline.realism.realism import populations
 from pipeline.reporting.galleries import injected
 from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples

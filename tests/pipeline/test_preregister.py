@@ -24,8 +24,8 @@ from lake.store.status import JUDGED
 from pipeline.cli import dhs
 from pipeline.project.project import Project
 from pipeline.reporting import expectations
-from pipeline.verbs import registry
-from pipeline.verbs.preregister import register
+from pipeline.tables import registry
+from pipeline.tables.preregister import register
 from tests.pipeline import smallruns
 
 ABOVE = Expectation("evaluate-demo3", "auc", "above", 0.95, test="t", note="a larger network")

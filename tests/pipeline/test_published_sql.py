@@ -21,10 +21,10 @@ from lake.store import cards, delta, writing
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
+from pipeline.finders.reproduce import closing_words
 from pipeline.project import params
-from pipeline.verbs.catalogue import tree
+from pipeline.tables.catalogue import tree
 from pipeline.verbs.foreign import question
-from pipeline.verbs.reproduce import closing_words
 from tests.pipeline.checkout import PROJECT, Checkout
 
 pytestmark = pytest.mark.timeout(900)

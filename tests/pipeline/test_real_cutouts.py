@@ -19,9 +19,9 @@ from lake import yamltext
 from lake.errors import DataError
 from lake.store import cards, delta
 from pipeline.experiment.emulating import completeness_at
+from pipeline.finders.cutoutaudit import Made, Request, audit_cutouts
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
 from tests.cutoutsets import write_fits
 from tests.pipeline.checkout import project_in
 

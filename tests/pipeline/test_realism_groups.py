@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from analysis.results.populations import EMBEDDING, INJECTIONS, LISTED
+from analysis.comparisons.populations import EMBEDDING, INJECTIONS, LISTED
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
 from lake.sky.survey import BANDS, SURVEY
-from pipeline.experiment import truelenses
-from pipeline.experiment.arcstamps import one_per_host
-from pipeline.experiment.describing import keyed_order
-from pipeline.experiment.ladder import distinct_hosts
-from pipeline.experiment.realism import NO_INJECTION, of_lenses, populations
+from pipeline.realism import truelenses
+from pipeline.realism.arcstamps import one_per_host
+from pipeline.realism.describing import keyed_order
+from pipeline.realism.ladder import distinct_hosts
+from pipeline.realism.realism import NO_INJECTION, of_lenses, populations
 
 
 def conditions(count, prefix, rng):

@@ -22,7 +22,7 @@ from pipeline.cli import dhs
 from pipeline.experiment.reweighting import counting
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
-from pipeline.verbs import registry
+from pipeline.tables import registry
 from tests.pipeline import smallruns
 from tests.pipeline.smallruns import COUNTS, generations_in, statuses
 

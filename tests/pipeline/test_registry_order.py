@@ -18,10 +18,10 @@ from pipeline.experiment.emulating import completeness_at, emulator_compared
 from pipeline.experiment.planning import planned
 from pipeline.experiment.populations import expected
 from pipeline.experiment.reweighting import Asked, completeness_under
+from pipeline.finders.importing import export_cells
 from pipeline.project.project import Project
-from pipeline.verbs import registry
+from pipeline.tables import registry
 from pipeline.verbs.closing import closure
-from pipeline.verbs.importing import export_cells
 from tests.pipeline import smallruns
 from tests.pipeline.smallruns import COUNTS, generations_in, statuses
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from lake.errors import DarkHaloError, DataError
+from pipeline.finders.reproduce import forget_dead_locks, reproduce
 from pipeline.project import params
-from pipeline.verbs.reproduce import forget_dead_locks, reproduce
 from tests.pipeline.checkout import PROJECT
 
 

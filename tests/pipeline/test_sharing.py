@@ -16,7 +16,7 @@ from lake import yamltext
 from lake.upkeep.guard import working
 from pipeline.cli import dhs
 from pipeline.project import params
-from pipeline.verbs import blobs, sharing
+from pipeline.tables import blobs, sharing
 from tests.lake import stores
 from tests.pipeline import smallruns
 from tests.pipeline.checkout import PROJECT, project_in, values_of

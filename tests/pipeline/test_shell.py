@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lake.errors import ParameterError
 from pipeline.cli import dhs
 from pipeline.project.edge import explained
-from pipeline.verbs import shell
+from pipeline.tables import shell
 from tests.pipeline.checkout import PROJECT
 
 Typing = Callable[..., list[str]]

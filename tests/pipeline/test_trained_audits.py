@@ -17,13 +17,13 @@ from lake.store import delta
 from modeling.scoring.card import read_card
 from pipeline.cli import dhs
 from pipeline.experiment.trainedon import seen_by, trained_by
+from pipeline.finders import audit
+from pipeline.finders.weights import import_checkpoint
 from pipeline.project import params
 from pipeline.project.generations import Wanted, chain, enlist
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.training.readiness import readiness
-from pipeline.verbs import audit
-from pipeline.verbs.weights import import_checkpoint
 from pipeline.wiring import of_one_finder, per_finder
 from tests.pipeline.checkout import PROJECT
 from tests.pipeline.trainable import AUDIT, SMALL, problems, project_with_manifests
@@ -89,7 +89,7 @@ def test_the_command_takes_names_of_trained_networks_and_answers_a_typo(
     project: Project, runs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.folder)
-    monkeypatch.setattr("pipeline.verbs.reproduce.closing_words", lambda place: "done")
+    monkeypatch.setattr("pipeline.finders.reproduce.closing_words", lambda place: "done")
     found = CliRunner().invoke(dhs, ["audit", "theirs", "--project", str(project.folder)])
     assert found.output == "done\n", found
     assert params.load(project.folder).audited == ["theirs"]

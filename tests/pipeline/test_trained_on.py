@@ -11,7 +11,7 @@ import pytest
 from lake.errors import DataError, ParameterError
 from modeling.scoring.card import FINDER
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed, seen, seen_by
-from pipeline.verbs.audit import TrainedOn
+from pipeline.finders.audit import TrainedOn
 
 ARCSEC = 1 / 3600
 ROWS = pa.table(

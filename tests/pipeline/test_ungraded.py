@@ -8,7 +8,7 @@ import pyarrow as pa
 from lake.root import DataRoot
 from lake.sky.survey import STAMPS_OVERLAP_ARCSEC
 from lake.store import delta
-from pipeline.experiment.ungraded import overlapping, ungraded_rows
+from pipeline.realism.ungraded import overlapping, ungraded_rows
 from tests.pipeline.checkout import Checkout
 
 ARCSEC = 1 / 3600

@@ -17,7 +17,7 @@ from lake.store import cards, delta
 from lake.upkeep.guard import working
 from pipeline.cli import dhs
 from pipeline.project import params
-from pipeline.verbs import verifying
+from pipeline.tables import verifying
 from tests.lake import stores
 from tests.pipeline import smallruns
 from tests.pipeline.checkout import values_of

@@ -13,7 +13,7 @@ import pytest
 from pipeline.project import outputs, params
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
-from pipeline.verbs import verifying
+from pipeline.tables import verifying
 from tests.pipeline.checkout import PROJECT, Checkout
 
 

@@ -1,0 +1,1 @@
+"""Trials, groups, other teams' tables. Imports ``analysis.results``, ``analysis.fitted``, ``analysis.statistics``."""

@@ -1,0 +1,1 @@
+"""Models fitted to samples, and samples told apart. Imports ``analysis.statistics``."""

@@ -1,0 +1,1 @@
+"""What commands do with finders. Imports every room of ``pipeline`` but ``commands``, ``tables``, ``verbs``."""

@@ -1,0 +1,1 @@
+"""Injections against real lenses: groups of stamps, closure. Imports ``pipeline.experiment``, ``pipeline.project``."""
