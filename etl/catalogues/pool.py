@@ -81,6 +81,7 @@ def build(
 def planned(files: Sequence[Sweep], recipe: Recipe, contents: Mapping[str, object], code: str) -> list[Task]:
     """A task for each file that is read, in order of name; with ``limit_rows`` no file after that row is opened."""
     params = recipe.params
+    sweeps.require_known(params.catalogue)
     left = params.limit_rows
     settings = [
         params.model_dump(mode="json", exclude={"limit_files", "limit_rows"}),

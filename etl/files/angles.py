@@ -9,6 +9,7 @@ import warnings
 _COLONS = re.compile(r"[+-]?\d{1,3}(:|\s+)\d{1,2}(:|\s+)\d{1,2}(\.\d*)?")
 _SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "°": "d", "º": "d", "′": "m", "'": "m", "″": "s", '"': "s"})
 """Minus signs and marks of degrees, minutes and seconds as they are printed."""
+_MARKED = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*d(?:eg)?")
 _LETTERS = re.compile(r"[+-]?\d{1,3}\s*[hd]\s*\d{1,2}\s*m\s*\d{1,2}(\.\d*)?\s*s")
 
 
@@ -46,6 +47,8 @@ def declination(text: str | None) -> float | None:
 
 def _sexagesimal(text: str, unit: str) -> float | None:
     text = text.strip().translate(_SIGNS)
+    if marked := _MARKED.fullmatch(text):
+        return float(marked[1])
     if not (_COLONS.fullmatch(text) or _LETTERS.fullmatch(text)):
         return None
     from astropy.coordinates import Angle  # late: most lists and sweeps are decimal

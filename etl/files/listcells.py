@@ -32,6 +32,8 @@ _TABLES = {
 _GZIP = b"\x1f\x8b"
 _MOST_BYTES = 256 << 20
 _COMMENT = "#"
+_MOST_LINES = 100
+"""Lines of one row."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,9 @@ def _with(place: str, written: Sequence[str], separator: str | None, how: Candid
     """The cells with one separator, or the columns that are lacking then (none: there are no rows)."""
     numbers = _numbers(how)
     if numbers is not None:
-        lines = [_split(line, separator) for line in written if not line.startswith(_COMMENT)]
-        width = max(map(len, lines), default=0)
+        body = [line for line in written if not line.startswith(_COMMENT)]
+        width = max((len(_split(line, separator)) for line in body), default=0)
+        lines = list(_rows(body, separator, width))
         beyond = sorted({place + 1 for places in numbers.values() for place in places if place >= width})
         return [f"number {place}" for place in beyond if lines] or Cells(numbers, width, lines)
     least: list[str] | None = None
@@ -139,7 +142,7 @@ def _with(place: str, written: Sequence[str], separator: str | None, how: Candid
         found = _placed(place, headings, how)
         if isinstance(found, dict):
             body = [line for line in written[number + 1 :] if not (commented and line.startswith(_COMMENT))]
-            return Cells(found, len(headings), [_split(line, separator) for line in body]) if body else []
+            return Cells(found, len(headings), list(_rows(body, separator, len(headings)))) if body else []
         least = found if least is None else min(least, found, key=len)
         if not commented:
             break
@@ -153,6 +156,33 @@ def _split(line: str, separator: str | None) -> list[str]:
         return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error:
         return text.split(delimiter)
+
+
+def _rows(lines: Sequence[str], separator: str | None, width: int) -> Iterator[list[str]]:
+    """Cells row by row, of which one in quotes may go over several lines."""
+    start = 0
+    while start < len(lines):
+        cells, used = _joined(lines[start : start + _MOST_LINES], separator, width) or (None, 1)
+        yield _split(lines[start], separator) if cells is None else cells
+        start += used
+
+
+def _joined(lines: Sequence[str], separator: str | None, width: int) -> tuple[list[str], int] | None:
+    """A row of ``width`` cells and the number of its lines, if it is not one line; None where a quote is merely stray.
+
+    A line that is a whole row, read by itself, is no part of the row before it.
+    """
+    if separator is None or lines[0].count('"') % 2 == 0:
+        return None
+    whole = [len(_split(line, separator)) >= width for line in lines]
+    last = next((place for place, line in enumerate(lines) if place and (whole[place] or line.count('"') % 2)), 0)
+    if not last or lines[last].count('"') % 2 == 0 or (whole[0] and whole[last]):
+        return None
+    try:
+        read = list(csv.reader(["\n".join(lines[: last + 1])], delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error:
+        return None
+    return (read[0], last + 1) if len(read) == 1 and len(read[0]) == width else None
 
 
 def _wanted(how: CandidateListParams) -> dict[str, tuple[str | int, ...]]:

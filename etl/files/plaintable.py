@@ -35,6 +35,10 @@ _CHUNK = 8 << 20
 _NO_NUMBER = np.iinfo(np.int64).min
 """Stands for no value among whole numbers."""
 _PART_ROWS = 65_536
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+_BINARIES = (
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary,
+)  # fmt: skip
 
 
 def is_plain(name: str) -> bool:
@@ -158,8 +162,11 @@ def _code(kind: pa.DataType) -> str | None:
         return "D"
     if pa.types.is_integer(kind):
         return "A" if kind == pa.uint64() else "K"
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_null)
-    return "A" if any(test(kind) for test in texts) else None
+    return "A" if _is_binary(kind) or any(test(kind) for test in _TEXTS) else None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in _BINARIES)
 
 
 def _packed(batch: pa.RecordBatch, found: Layout, columns: dict[str, str]) -> NDArray[np.uint8]:
@@ -179,8 +186,7 @@ def _values(column: Any, field: Field) -> NDArray[Any]:
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if field.code == "K":
         return column.cast(pa.int64()).fill_null(_NO_NUMBER).to_numpy(zero_copy_only=False)
-    binary = pa.types.is_binary(column.type)
-    return _texts(column if binary else column.cast(pa.string()).cast(pa.binary()), field.name)
+    return _texts((column if _is_binary(column.type) else column.cast(pa.string())).cast(pa.binary()), field.name)
 
 
 def _texts(column: pa.Array, name: str) -> NDArray[np.bytes_]:

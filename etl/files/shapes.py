@@ -24,6 +24,9 @@ DERIVABLE: dict[str, tuple[str, ...]] = {
 }
 """Columns that follow from others, and from which. ``shapedev_r`` marks a release before the Sersic type."""
 
+SOURCES = frozenset(source for each in DERIVABLE.values() for source in each)
+"""Columns from which others are derived."""
+
 _INDEX = {"DEV": 4.0, "EXP": 1.0, "REX": 1.0, "SIMP": 1.0, "PSF": 0.0}
 
 

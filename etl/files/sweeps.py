@@ -15,10 +15,10 @@ from etl.config import CatalogueParams
 from etl.files import plaintable
 from etl.files.fitstable import Layout, layout
 from etl.files.plaintable import PlainTable
-from etl.files.shapes import DERIVABLE, derive
+from etl.files.shapes import DERIVABLE, SOURCES, derive
 from etl.files.sweepfiles import Opened, Sweep, opened
 from etl.files.values import Values, values, wanted
-from lake.errors import DataError
+from lake.errors import DataError, ParameterError
 from lake.files import storage
 from lake.files.fitsheader import unit_fault
 from lake.sky.bricklayout import brick_names
@@ -158,7 +158,7 @@ def reading(sweep: Sweep, stop: int | None = None, catalogue: CatalogueParams = 
             raise UnreadableError(Facts(problem=str(error))) from error
         try:
             written = file.layout() if isinstance(file, PlainTable) else layout(file.file, file.size, file.too_short)
-            found = _called(written, catalogue)
+            found = _of_use(_called(written, catalogue))
         except _UNREADABLE as error:
             raise _unreadable(file, error) from error
         if fault := _fault(found, catalogue):
@@ -182,6 +182,19 @@ def _called(found: Layout, catalogue: CatalogueParams) -> Layout:
     if there:
         raise DataError(f"the columns {', '.join(there)} are there, but pool.catalogue declares them absent")
     return replace(found, fields=fields, faults={**found.faults, **faults})
+
+
+def _of_use(found: Layout) -> Layout:
+    """A table without the columns that are neither kept nor needed to derive others: whatever they hold does no harm."""
+    used = {**_TYPES, **dict.fromkeys(SOURCES)}
+    return replace(found, fields={name: each for name, each in found.fields.items() if name in used})
+
+
+def require_known(catalogue: CatalogueParams) -> None:
+    """ParameterError unless names are declared for columns that are read."""
+    known = {**_TYPES, **dict.fromkeys(SOURCES)}
+    if odd := sorted(set(catalogue.columns) - set(known)):
+        raise ParameterError(f"'pool.catalogue.columns' must name some of {', '.join(known)}, got {', '.join(odd)}")
 
 
 def lacked(catalogue: CatalogueParams) -> list[str]:
@@ -210,8 +223,7 @@ def inspect(sweep: Sweep, stop: int | None = None, catalogue: CatalogueParams = 
 
 def _fault(found: Layout, catalogue: CatalogueParams) -> str | None:
     """Why a table cannot be used, by column."""
-    sources = {source for each in DERIVABLE.values() for source in each}
-    odd = [fault for name, fault in found.faults.items() if name in _TYPES or name in sources]
+    odd = [fault for name, fault in found.faults.items() if name in _TYPES or name in SOURCES]
     if odd:
         return "; ".join(odd)
     lacking = [name for name in NEEDED if name not in (*found.fields, *lacked(catalogue))]

@@ -46,8 +46,10 @@ class Polite:
 
     async def __aenter__(self) -> Polite:
         silent = self._params.timeout_s
+        # Bytes as they are stored: servers call a .gz file content that is encoded by gzip.
         self._session = aiohttp.ClientSession(
-            headers={"User-Agent": agent(self._params.contact)},
+            headers={"User-Agent": agent(self._params.contact), "Accept-Encoding": "identity"},
+            auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=silent, sock_read=silent),
         )
         return self

@@ -7,11 +7,13 @@ import gzip
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
+from filelock import FileLock, Timeout
 
 from etl.config import DownloadParams
 from etl.web import fetching, release
@@ -62,7 +64,20 @@ def planned(
     project: Project, params: DownloadParams, region: Box | None, bricks: Sequence[str], what: Iterable[str]
 ) -> Plan:
     """What a region or a list of bricks needs that is not here; fetches the lists that tell it."""
-    return asyncio.run(_planned(folder_of(project), params, region, bricks, set(what)))
+    folder = folder_of(project)
+    with _alone(folder):
+        return asyncio.run(_planned(folder, params, region, bricks, set(what)))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second download out of the folder: both would write the same unfinished files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".download.lock", timeout=0):
+            yield
+    except Timeout:
+        raise DataError(f"another `dhs download` writes to {folder}; wait for it or stop it") from None
 
 
 async def _planned(
@@ -157,7 +172,8 @@ def require_room(plan: Plan) -> None:
 
 def fetched(plan: Plan, params: DownloadParams) -> list[Outcome]:
     """Fetch the files of a plan; every one is an outcome."""
-    return asyncio.run(_fetched(plan, params))
+    with _alone(plan.folder):
+        return asyncio.run(_fetched(plan, params))
 
 
 async def _fetched(plan: Plan, params: DownloadParams) -> list[Outcome]:

@@ -218,6 +218,20 @@ def test_a_stray_quote_takes_no_other_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        (HEADING + 'a,1,2,-,g,confident,r\n"b,\nof 2020",3,4,-,g,probable,r\nc,5,6,-,"g\n\nor g",confident,"r"\n', {}),
+        ('a;1;2;confident\n"b,\nof 2020";3;4;probable\nc;5;6;"con\nfident"\n',
+         {"columns": {"name": 1, "ra": 2, "dec": 3, "grading": 4}}),
+    ],
+)  # fmt: skip
+def test_a_cell_in_quotes_may_go_over_several_lines(tmp_path: Path, text: str, how: dict[str, Any]) -> None:
+    found = rows(tmp_path, text, **how)
+    assert [(row["ra"], row["dec"]) for row in found] == [(1, 2), (3, 4), (5, 6)]
+    assert (found[1]["name"], found[1]["tier"]) == ("b,\nof 2020", "B")
+
+
 def test_a_damaged_list_is_refused_or_each_of_its_lines_is_accounted_for(tmp_path: Path) -> None:
     """Bytes changed, doubled or taken away at random: positions of untouched lines stay."""
     rng = np.random.default_rng(4)
@@ -289,6 +303,7 @@ def rows(folder: Path, text: str, **how: Any) -> list[dict[str, Any]]:
         ("J1 01 00 00 - 02 30 00\n", {"columns": {"name": 1, "ra": [2, 3, 4], "dec": [5, 6, 7, 8]},
           "grading": "confirmed"}),
         ("name;ra;dec;grade\nJ1;15;-2.5;confident\n", {"separator": "semicolon"}),
+        ("name;ra;dec;grade\nJ1;15.0°;−2.5 deg;confident\n", {"ra_unit": "hours"}),
     ],
 )  # fmt: skip
 def test_lists_as_people_write_them(tmp_path: Path, text: str, how: dict[str, Any]) -> None:

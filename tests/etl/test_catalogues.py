@@ -15,6 +15,7 @@ import pytest
 from etl.config import CatalogueParams
 from etl.files import sweepfiles, sweeps
 from etl.files.sweepfiles import Sweep
+from lake.errors import ParameterError
 from lake.sky.bricklayout import brick_names
 from lake.store import delta
 from tests.etl.pooled import Survey
@@ -118,17 +119,40 @@ def test_a_catalogue_without_mask_exposures_and_identity(tmp_path: Path, kind: s
         ({}, {"absent": ["mask"]}, "the columns maskbits are there, but pool.catalogue declares them absent"),
         ({}, {"columns": {"ra": "RAJ2000"}}, "the columns raj2000, which pool.catalogue names, are missing"),
         ({"BRICKNAME": np.full(ROWS, "x" * 65)}, {}, "column brickname: a text has 65 bytes, more than 64"),
+        ({"COMMENT": np.full(ROWS, "x" * 200)}, {}, None),
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_what_is_declared_must_be_so(
-    tmp_path: Path, kind: str, change: dict[str, Any], catalogue: dict[str, Any], message: str
+    tmp_path: Path, kind: str, change: dict[str, Any], catalogue: dict[str, Any], message: str | None
 ) -> None:
+    """A column that is not of use may hold anything."""
     found = {name: values for name, values in (columns() | change).items() if values is not None}
     write(tmp_path, kind, found)
     sweep = Sweep(f"parent.{kind}", str(tmp_path / f"parent.{kind}"))
     facts = sweeps.inspect(sweep, None, CatalogueParams(columns={}, absent=()).model_copy(update=catalogue))
     assert facts.problem == message
+
+
+def test_a_declaration_of_a_column_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
+    survey = Survey(tmp_path)
+    write(survey.folder, "csv", columns())
+    with pytest.raises(ParameterError, match=r"'pool.catalogue.columns' must name some of .* psfsize_g, .*, got psf_g$"):
+        survey.made(catalogue={"columns": {"psf_g": "PSFSIZE_G"}, "absent": []})
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(3)]
+)
+def test_texts_of_any_type_are_texts(tmp_path: Path, kind: pa.DataType) -> None:
+    found = arrow(columns())
+    cast = found["TYPE"].cast(pa.binary()).cast(kind) if "binary" in str(kind) else found["TYPE"].cast(kind)
+    path = tmp_path / "parent.parquet"
+    pq.write_table(found.set_column(found.column_names.index("TYPE"), "TYPE", cast), path)
+    with sweeps.reading(Sweep(path.name, str(path))) as file:
+        ((_, raw),) = file.rows()
+        read = sweeps.decoded(file, raw.view(file.dtype)[:, 0], path.name, np.arange(len(raw)))
+    assert read["type"].to_pylist() == columns()["TYPE"].astype(str).tolist()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
+from filelock import FileLock
 
 from etl.config import DownloadParams
 from etl.web import release
@@ -109,7 +110,7 @@ def content(project: Project, release_: Release) -> None:
     """Every file that is here is the one that is served; nothing else is here."""
     folder = project.folder / "data/dr10"
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "survey-bricks.fits":
+        if path.is_file() and path.name not in ("survey-bricks.fits", ".download.lock"):
             kind, below = path.relative_to(folder).as_posix().split("/", 1)
             served = f"/sweep/10.1/{below}" if kind == "sweeps" else f"/coadd/{below}"
             assert path.read_bytes() == release_.files[served]
@@ -207,6 +208,30 @@ def test_a_damaged_file_is_fetched_again(project: Project, served: tuple[Release
     assert outcome.file.place == f"sweeps/{SWEEPS[0]}"
     assert "differs from its published checksum and is fetched again" in caplog.text
     content(project, served[0])
+
+
+def test_a_packed_table_that_the_server_calls_encoded_arrives_as_it_is(
+    project: Project, served: tuple[Release, Server]
+) -> None:
+    """Web servers give .gz files the header Content-Encoding: gzip; whoever unpacks them has other bytes than are told."""
+    (packed,) = [path for path in served[0].files if path.endswith("bricks-dr10-south.fits.gz")]
+    told = {"Content_Encoding": "gzip", "Content_Type": "application/x-gzip"}
+    served[0].faults[packed] = lambda handler, whole, count: handler.give(whole, **told) or True
+    assert len(get(project, None, "0001p000", what=("coadds",))) == 7
+    content(project, served[0])
+
+
+def test_a_second_download_into_a_folder_is_refused(project: Project) -> None:
+    settings = project.section(DownloadParams, "download")
+    plan = downloading.planned(project, settings, None, ["0001p000"], ["sweeps"])
+    with FileLock(plan.folder / ".download.lock"):
+        for action in (
+            lambda: downloading.planned(project, settings, None, ["0001p000"], ["sweeps"]),
+            lambda: downloading.fetched(plan, settings),
+        ):
+            with pytest.raises(DataError, match=r"another `dhs download` writes to .*; wait for it or stop it"):
+                action()
+    assert downloading.report(downloading.fetched(plan, settings), lambda line: None)
 
 
 def command(project: Project, *arguments: str, **more: Any) -> Any:
