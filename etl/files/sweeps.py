@@ -185,7 +185,7 @@ def _called(found: Layout, catalogue: CatalogueParams) -> Layout:
 
 
 def _of_use(found: Layout) -> Layout:
-    """A table without the columns that are neither kept nor needed to derive others: whatever they hold does no harm."""
+    """A table without the columns that are neither kept nor needed to derive others: these may hold anything."""
     used = {**_TYPES, **dict.fromkeys(SOURCES)}
     return replace(found, fields={name: each for name, each in found.fields.items() if name in used})
 

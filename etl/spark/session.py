@@ -60,7 +60,8 @@ def explain(root: DataRoot, error: Exception) -> None:
     if found is not None and processes.is_alive(found.pid, found.started):
         server.require_awake(folder, found)
     if "No space left on device" in str(error):
-        raise LakeError(f"the disk of {folder} or of the tables is full: make room and run the stage again") from error
+        places = f"{folder}, {root.local / 'work'} or the tables"
+        raise LakeError(f"the disk of {places} is full: make room and run the stage again") from error
     if type(error).__module__.startswith(("pyspark.", "grpc.")) and record.living(folder) is None:
         told = f"its log: {folder / record.LOG}"
         raise LakeError(f"the Spark server died while the stage was running ({told}); run the stage again") from error

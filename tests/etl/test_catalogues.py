@@ -137,7 +137,9 @@ def test_what_is_declared_must_be_so(
 def test_a_declaration_of_a_column_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     survey = Survey(tmp_path)
     write(survey.folder, "csv", columns())
-    with pytest.raises(ParameterError, match=r"'pool.catalogue.columns' must name some of .* psfsize_g, .*, got psf_g$"):
+    with pytest.raises(
+        ParameterError, match=r"'pool.catalogue.columns' must name some of .* psfsize_g, .*, got psf_g$"
+    ):
         survey.made(catalogue={"columns": {"psf_g": "PSFSIZE_G"}, "absent": []})
 
 

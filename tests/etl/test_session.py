@@ -305,6 +305,15 @@ def test_jars_are_fetched_by_sparks_own_resolver(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "jars" / "resolver").exists()
 
 
+def test_a_full_disk_of_a_task_is_said_with_all_places_that_tasks_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    message = rf"the disk of {tmp_path}/spark, {tmp_path}/work or the tables is full: make room and run the stage again"
+    with pytest.raises(LakeError, match=message):
+        session.explain(DataRoot.of(tmp_path), OSError("[Errno 28] No space left on device"))
+
+
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     from etl.spark import settings
 

@@ -213,7 +213,7 @@ def test_a_damaged_file_is_fetched_again(project: Project, served: tuple[Release
 def test_a_packed_table_that_the_server_calls_encoded_arrives_as_it_is(
     project: Project, served: tuple[Release, Server]
 ) -> None:
-    """Web servers give .gz files the header Content-Encoding: gzip; whoever unpacks them has other bytes than are told."""
+    """Web servers give .gz files the header Content-Encoding: gzip; unpacked, they have another size than is told."""
     (packed,) = [path for path in served[0].files if path.endswith("bricks-dr10-south.fits.gz")]
     told = {"Content_Encoding": "gzip", "Content_Type": "application/x-gzip"}
     served[0].faults[packed] = lambda handler, whole, count: handler.give(whole, **told) or True
