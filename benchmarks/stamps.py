@@ -2,8 +2,9 @@
 
 In a project whose plan was made (`dhs params use simulated`, `dvc repro params/simulated/dvc.yaml:plan@unpaired`), what
 Spark's tasks do (coadds read, lenses rendered, stamps hashed and written) is compared with the engine alone, which
-renders the same lenses into hosts in memory: processor seconds of one thread. With ``--planned N`` a plan of N stamps
-is made and published by Spark instead.
+renders the same lenses into hosts in memory: processor seconds of one thread. With ``--made-up N`` the lenses lie in
+bricks of noise of the survey's size with N galaxies each, and no plan is needed. With ``--planned N`` a plan of N
+stamps is made and published by Spark instead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks import cutouts
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.cutter import CONDITIONS
 from etl.simulated import plan, shards
@@ -33,12 +35,17 @@ from lake.sky.survey import SURVEY
 from lake.store import delta
 from lake.store.stamps import SIMULATED_HASH, stamp_hash
 from lake.store.writing import Provenance, Target
-from pipeline.experiment.stampparams import StampsParams
+from pipeline.experiment.stampparams import StampSet, StampsParams
 from pipeline.project import params
 from pipeline.project.project import Project
 
 _GALAXIES = 145_000
 """Luminous red galaxies of the reference system."""
+_CATALOGUE = {
+    "split": "train", "healpix_128": 1, "mag_r": 19.5,
+    "psfsize_g": 1.4, "psfsize_r": 1.3, "psfsize_z": 1.2, "psfdepth_g": 900.0, "psfdepth_r": 900.0, "psfdepth_z": 400.0,
+}  # fmt: skip
+"""What a plan says of every galaxy of a made-up brick."""
 
 
 def speed(project: Project, name: str, configurations: int, bricks: int, passes: int) -> float:
@@ -47,8 +54,30 @@ def speed(project: Project, name: str, configurations: int, bricks: int, passes:
     chosen = given.chosen(name)
     planned_rows = delta.read(project.data, "injection_manifest", slices=[chosen.plan])
     rows = _repeated(_placed(project, planned_rows, given), configurations, bricks)
+    return compared(project.survey.folder, rows, given, chosen, passes)
+
+
+def made_up(project: Project, name: str, configurations: int, bricks: int, galaxies: int, passes: int) -> float:
+    """The same for bricks of noise of the survey's size, each with so many galaxies; half of all are controls."""
+    given = project.section(StampsParams, "stamps")
+    grid = project.section(PlanParams, "plan").grids["grid_sota"].configurations().to_pandas()
+    rng, half = np.random.default_rng(0), 0.95 * 0.125
+    parts = []
+    with tempfile.TemporaryDirectory() as survey:
+        names = cutouts.brick(Path(survey), bricks)
+        for galaxy, brick in enumerate(name for name in names for _ in range(galaxies)):
+            chosen = grid.sample(configurations, random_state=galaxy).sort_values("config_id")
+            ids = {"galaxy_id": f"{brick}/{galaxy}", "stamp_id": [f"{galaxy}/{each}" for each in chosen["config_id"]]}
+            place = {"brick": brick, "ra": 150 + rng.uniform(-half, half), "dec": 2 + rng.uniform(-half, half)}
+            rows = chosen.assign(**ids, **place, **_CATALOGUE, label=1 - galaxy % 2)
+            parts.append(pa.Table.from_pandas(rows, preserve_index=False).select(["brick", *shards.PLANNED]))
+        return compared(survey, pa.concat_tables(parts), given, given.chosen(name), passes)
+
+
+def compared(survey: str, rows: pa.Table, given: StampsParams, chosen: StampSet, passes: int) -> float:
+    """Processor time of a task per lens over that of the engine; the lower of ``passes`` runs of each."""
     render = StampRenderer(given.rendering, chosen.psf_model, source_model(given.rendering, chosen), 1, SURVEY)
-    survey, lenses = project.survey.folder, int(np.sum(rows["label"].to_numpy()))
+    lenses = int(np.sum(rows["label"].to_numpy()))
     parts, task = [], []
     for number in range(passes + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -148,11 +177,17 @@ def main() -> None:
     parser.add_argument("--configurations", default=73, type=int)
     parser.add_argument("--bricks", default=8, type=int)
     parser.add_argument("--passes", default=2, type=int)
+    parser.add_argument(
+        "--made-up", type=int, metavar="GALAXIES", help="bricks of the survey's size with so many galaxies"
+    )
     parser.add_argument("--planned", type=int)
     given = parser.parse_args()
     project = params.load(given.project)
     if given.planned is not None:
         planned(project, given.planned)
+    elif given.made_up is not None:
+        parts = given.configurations, given.bricks, given.made_up, given.passes
+        print(f"ratio {made_up(project, given.set, *parts):.3f}")
     else:
         print(f"ratio {speed(project, given.set, given.configurations, given.bricks, given.passes):.3f}")
 
