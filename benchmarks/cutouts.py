@@ -7,6 +7,10 @@ processor time.
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `dhs` does
+
 import argparse
 import tempfile
 import time

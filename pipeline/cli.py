@@ -107,8 +107,10 @@ dhs.params.append(PROJECT)
 
 def main() -> None:
     """Run the command; a failure the user can act on is one sentence, not a traceback."""
-    # Threads wait without spinning: torch on two busy cores is ten times faster. It reads this when it is imported.
+    # Threads wait without spinning: torch on two busy cores is ten times faster. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # So are huge pages of memory, which make a random batch of stamps a fifth faster.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     gc_tuning.search_seldom()
     _ensure_home()
     try:

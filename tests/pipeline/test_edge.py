@@ -138,3 +138,18 @@ def test_a_port_in_use_is_refused_before_anything_is_started(
         port = taken.getsockname()[1]
         text = said(monkeypatch, capsys, "ui", "--port", str(port))
     assert text == f"dhs: 'port' must be a free local port (Address already in use), got {port}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "the_users"), [("OMP_WAIT_POLICY", "passive", "active"), ("THP_MEM_ALLOC_ENABLE", "1", "0")]
+)
+def test_torch_finds_its_settings_unless_the_user_has_others(
+    monkeypatch: pytest.MonkeyPatch, name: str, ours: str, the_users: str
+) -> None:
+    monkeypatch.setattr(cli, "dhs", lambda **options: None)
+    monkeypatch.setenv(name, the_users)
+    cli.main()
+    assert os.environ[name] == the_users
+    monkeypatch.delenv(name)
+    cli.main()
+    assert os.environ[name] == ours
