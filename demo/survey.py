@@ -39,7 +39,7 @@ from demo.listing import (
 from demo.truth import BARE_HOSTS
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
-from lake.files import atomic
+from lake.files import atomic, refused
 from lake.processes import end_with_parent
 from lake.progress import track
 
@@ -92,7 +92,8 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
     job = partial(make_brick, params=params, seed=survey_params.seed, folder=folder)
     for _ in track(_each_brick(job, plans, params.workers), "demo survey", len(plans)):
         pass
-    _assemble(params, survey_params.seed, plans, folder, truth_folder)
+    with refused.named(folder):
+        _assemble(params, survey_params.seed, plans, folder, truth_folder)
     log.info("demo survey: %d bricks", len(plans))
 
 
@@ -128,13 +129,13 @@ def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
     part = folder / PARTS / plan.brick.name
     shutil.rmtree(part, ignore_errors=True)
     (part / "coadd").mkdir(parents=True)
-    np.save(part / "sweep.npy", sweep)
-    np.save(part / "bare.npy", bare_hosts(plan, scene))
-    pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
-    (part / "lists.json").write_text(
-        json.dumps({"candidates": list(candidates.values()), "lenses": lens_truth(plan, scene)})
-    )
-    write_coadds(part / "coadd", plan, scene)
+    lists = {"candidates": list(candidates.values()), "lenses": lens_truth(plan, scene)}
+    with refused.named(part):
+        np.save(part / "sweep.npy", sweep)
+        np.save(part / "bare.npy", bare_hosts(plan, scene))
+        pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
+        (part / "lists.json").write_text(json.dumps(lists))
+        write_coadds(part / "coadd", plan, scene)
     final.parent.mkdir(parents=True, exist_ok=True)
     (part / "coadd").rename(final)
     return plan.brick.name

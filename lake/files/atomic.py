@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake import processes
+from lake.files import refused
 
 _LONGEST = 50
 
@@ -18,7 +19,8 @@ _LONGEST = 50
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path next to ``path``, for the block to write: it takes the place of ``path`` when the block ends well.
 
-    After an error it is removed and ``path`` is as it was. Drafts that killed processes left of it are removed too.
+    After an error it is removed and ``path`` is as it was; the error of a full disk names ``path``. Drafts that killed
+    processes left of it are removed too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = _ending(path.name)
@@ -28,7 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
     draft = path.with_name(f".{os.getpid()}.{ending}")
     try:
-        yield draft
+        with refused.named(path):
+            yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -41,5 +44,10 @@ def _ending(name: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file from memory."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)

@@ -15,14 +15,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake.errors import DataError
+from lake.files import refused
 
 
 @contextmanager
 def published_folder(target: Path, draft: Path) -> Iterator[Path]:
     """Fill the folder ``draft``, which takes the place of ``target`` when the block ends well."""
     draft.mkdir(parents=True, exist_ok=True)
-    yield draft
+    with refused.named(draft):
+        yield draft
     replace_folder(target, draft)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """A new folder to fill, hidden beside ``target``: it takes its place when the block ends well, else is removed."""
+    draft = _hidden(target, "draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        with refused.named(target):
+            yield draft
+        replace_folder(target, draft)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def replace_folder(target: Path, draft: Path) -> None:
@@ -73,7 +89,12 @@ def _brought_beside(draft: Path, place: Path) -> Path:
     if _rename_works(draft, place):
         return draft
     incoming = _hidden(place, "incoming")
-    shutil.copytree(draft, incoming, symlinks=True)
+    try:
+        with refused.named(place):
+            shutil.copytree(draft, incoming, symlinks=True)
+    except OSError:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
     return incoming
 
 

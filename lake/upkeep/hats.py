@@ -22,7 +22,7 @@ from pyarrow import dataset, ipc
 from lake import progress, tables
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, invalid
-from lake.files.publishing import published_folder
+from lake.files.publishing import replacing_folder
 from lake.provenance import pipeline_version
 from lake.root import DataRoot
 from lake.sky.healpix import pixel
@@ -72,9 +72,7 @@ def export(root: DataRoot, entry: Slice, folder: Path, max_rows: int = MAX_ROWS)
     if len(places) != entry.card.rows or (places < 0).any():
         raise LakeError(f"'{entry.name}' has {len(places)} rows, its card {entry.card.rows}: run `dhs verify --deep`")
     parts = divided(places, max_rows)
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    with published_folder(folder, draft):
+    with replacing_folder(folder) as draft:
         _spill(draft, parts, _batches(root, entry, list(spec.names)))
         _write_files(draft, parts, spec)
         shutil.rmtree(draft / "spill")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DarkHaloError, DataError, invalid, one_line
-from lake.files.publishing import replace_folder
+from lake.files.publishing import replacing_folder
 from modeling.config import TrainParams
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
@@ -161,19 +161,16 @@ def publish(
     ancestor: Checkpoint | None = None,
 ) -> Checkpoint:
     """Assemble the checkpoint of a finished run and move it to ``folder`` by rename."""
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    shutil.copyfile(run.work / BEST, draft / BEST)
-    shutil.copyfile(run.work / STATE, draft / "last.safetensors")
-    for kept in sorted(run.work.glob("epoch-*.safetensors")):
-        shutil.copyfile(kept, draft / kept.name)
-    rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in run.rows]
-    (draft / EPOCHS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    pq.write_table(_seen(run.params.generation, training, validation, ancestor), draft / SEEN)
-    card = _card(run, draft, manifest, training, ancestor)
-    (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    replace_folder(folder, draft)
+    with replacing_folder(folder) as draft:
+        shutil.copyfile(run.work / BEST, draft / BEST)
+        shutil.copyfile(run.work / STATE, draft / "last.safetensors")
+        for kept in sorted(run.work.glob("epoch-*.safetensors")):
+            shutil.copyfile(kept, draft / kept.name)
+        rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in run.rows]
+        (draft / EPOCHS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        pq.write_table(_seen(run.params.generation, training, validation, ancestor), draft / SEEN)
+        card = _card(run, draft, manifest, training, ancestor)
+        (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Checkpoint(folder, card)
 
 

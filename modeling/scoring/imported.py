@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lake.errors import DataError
-from lake.files.publishing import replace_folder
+from lake.files.publishing import replacing_folder
 from modeling.config import TrainParams
 from modeling.networks.factory import restored
 from modeling.networks.preprocess import resolved
@@ -105,40 +104,37 @@ def import_weights(
     weights = {name: value.contiguous().clone() for name, value in named_as_here(found.tensors).items()}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     restored(params.network, len(bands), weights)
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    counters = {"step": 0, "best_metric": found.val_auc, "best_epoch": found.epoch or 0}
-    named = {f"network.{name}": value for name, value in weights.items()}
-    save_file(named, draft / BEST, metadata={HEADER: json.dumps(counters)})
-    (draft / EPOCHS).write_text("[]\n", encoding="utf-8")
-    nothing_seen(draft / SEEN)
-    for name, text in listed.items():
-        (draft / name).write_text(text, encoding="utf-8")
-    preprocessing = resolved(params.preprocessing, stamp_pixels)
-    dtype = "bfloat16" if params.execution.dtype == "bf16" else "float32"
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = CheckpointCard(
-        checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, dtype),
-        run_id=f"{params.generation}-{digest[:12]}",
-        config=params,
-        config_sha256=config_sha256(params),
-        preprocessing=preprocessing,
-        stamp_pixels=stamp_pixels,
-        bands=bands,
-        dtype=dtype,
-        best_epoch=found.epoch or 0,
-        best_metric=found.val_auc or 0.0,
-        best_val_auc=found.val_auc,
-        epochs_run=0,
-        manifest_id="unknown",
-        manifest_fingerprint="unknown",
-        ancestors=(),
-        files={each.name: file_sha256(each) for each in sorted(draft.iterdir())},
-        imported_from=f"{path.name}, SHA-256 {digest}",
-        seen_known=False,
-        card_sha256="",
-    ).sealed()
-    (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    replace_folder(folder, draft)
+    with replacing_folder(folder) as draft:
+        counters = {"step": 0, "best_metric": found.val_auc, "best_epoch": found.epoch or 0}
+        named = {f"network.{name}": value for name, value in weights.items()}
+        save_file(named, draft / BEST, metadata={HEADER: json.dumps(counters)})
+        (draft / EPOCHS).write_text("[]\n", encoding="utf-8")
+        nothing_seen(draft / SEEN)
+        for name, text in listed.items():
+            (draft / name).write_text(text, encoding="utf-8")
+        preprocessing = resolved(params.preprocessing, stamp_pixels)
+        dtype = "bfloat16" if params.execution.dtype == "bf16" else "float32"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        card = CheckpointCard(
+            checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, dtype),
+            run_id=f"{params.generation}-{digest[:12]}",
+            config=params,
+            config_sha256=config_sha256(params),
+            preprocessing=preprocessing,
+            stamp_pixels=stamp_pixels,
+            bands=bands,
+            dtype=dtype,
+            best_epoch=found.epoch or 0,
+            best_metric=found.val_auc or 0.0,
+            best_val_auc=found.val_auc,
+            epochs_run=0,
+            manifest_id="unknown",
+            manifest_fingerprint="unknown",
+            ancestors=(),
+            files={each.name: file_sha256(each) for each in sorted(draft.iterdir())},
+            imported_from=f"{path.name}, SHA-256 {digest}",
+            seen_known=False,
+            card_sha256="",
+        ).sealed()
+        (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Checkpoint.load(folder)

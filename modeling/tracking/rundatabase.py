@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from lake import gc_tuning
 from lake.errors import LakeError, one_line
-from lake.files import atomic
+from lake.files import atomic, refused
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +55,11 @@ def open_client(database: Path) -> Any:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn any error of MLflow or its database in the block into one sentence."""
+def told(database: Path) -> Iterator[None]:
+    """Turn any error of MLflow, its database or the files beside it in the block into one sentence."""
     try:
-        yield
+        with refused.named(database.parent):
+            yield
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
             raise

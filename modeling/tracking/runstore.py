@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lake.files import atomic
 from lake.root import DataRoot
 from modeling.tracking import rundatabase
 from modeling.tracking.rundatabase import EXPERIMENT
@@ -240,9 +241,7 @@ class RunStore:
             return
         with tempfile.TemporaryDirectory() as folder:
             for name, content in contents.items():
-                path = Path(folder) / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                atomic.write_bytes(Path(folder) / name, content)
             self.artifacts(run).log_artifacts(folder)
 
 

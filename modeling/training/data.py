@@ -137,7 +137,8 @@ def _room(rows: int, like: Tensor, folder: Path | None) -> tuple[Tensor, bool]:
         held = torch.from_file(str(path), shared=True, size=count, dtype=like.dtype)
     except OSError as error:
         raise DataError(
-            f"no room for {count * like.element_size() / 1e9:.1f} GB of stamps in {folder}: {error}"
+            f"no room for {count * like.element_size() / 1e9:.1f} GB of stamps in {folder}: {error.strerror}; "
+            "make room there and run the command again"
         ) from error
     finally:
         path.unlink(missing_ok=True)

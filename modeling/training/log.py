@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lake.files import atomic
+from lake.files import atomic, refused
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_log(path: Path) -> list[EpochRow]:
 
 def append_line(path: Path, values: Mapping[str, object]) -> None:
     """Add one line of JSON to a file."""
-    with path.open("a", encoding="utf-8") as file:
+    with refused.named(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
 
 

@@ -86,6 +86,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     params.yaml has it.
     Example: dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
     """
+    from lake.files import atomic
     from pipeline.experiment.choosing import chosen_setting
     from pipeline.verbs.rendering import render_sheet
 
@@ -94,8 +95,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     given = {"lens_theta_e_arcsec": theta_e, "src_mag_r": mag}
     fixed = {name: value for name, value in given.items() if value is not None}
     picture = render_sheet(chosen_setting(project(), **options), count, fixed, field)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(picture.content)
+    atomic.write_bytes(out, picture.content)
     click.echo(f"wrote {out}")
 
 

@@ -42,7 +42,7 @@ def ui(port: int) -> None:
         except OSError as error:
             raise invalid("port", f"a free local port ({error.strerror})", port) from error
     place = project()
-    with told():
+    with told(place.data.mlflow_database):
         import_history(place.data)
     click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {address(RunStore(place.data), port)}")
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -26,6 +26,7 @@ from injection.optics.psf import BandPsf
 from lake.config import SplitParams
 from lake.contract.columns import TIERS
 from lake.errors import DarkHaloError, DataError, one_line
+from lake.files import refused
 from lake.files.strictyaml import read_mapping
 from lake.sky.healpix import pixel
 from lake.sky.imaging import Imaging
@@ -111,7 +112,8 @@ def read(
     table = _table(description.parent / known.table) if known.table else None
     named = [value for value in _values(known) if isinstance(value, str)]
     wanted = [*named, "ra", "dec", "tier", "field", *conditions]
-    found = Reader(folder, known, cutouts, _judge(known), table, wanted).read(pixels)
+    with refused.named(pixels):
+        found = Reader(folder, known, cutouts, _judge(known), table, wanted).read(pixels)
     weights = tuple(float(f"{0.1 / light:.3g}") for light in _brightness(found.stamps))
     imaging, grid = known.imaging(weights), _grid(known, description.parent, found.stamps.shape[-1], base)
     columns: dict[str, Any] = {str(name): found.numbers(str(name)) for name in found.objects if name not in _OWN}

@@ -22,7 +22,7 @@ from analysis.fitted.stacking import Stacked, stacked
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL
 from lake.errors import DataError, invalid, not_one_of
-from lake.files import atomic
+from lake.files import atomic, refused
 from lake.names import free_name
 from lake.root import DataRoot
 from lake.sky.hashing import key_hash
@@ -96,7 +96,8 @@ def _audit(project: Project, name: str, members: Sequence[str], text: str, fitte
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}{SUFFIX}"
     atomic.write_text(path, text)
     with tempfile.TemporaryDirectory() as temporary:
-        listed = _trained_on(project, members, fitted, Path(temporary) / "trained_on.csv")
+        with refused.named(Path(temporary)):
+            listed = _trained_on(project, members, fitted, Path(temporary) / "trained_on.csv")
         audits.audit(project, os.path.relpath(path, project.folder), name, trained_on=listed)
     for old in set(folder.glob(f"*{SUFFIX}")) - {path}:
         old.unlink()

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake.errors import DarkHaloError
+from lake.files import refused
 
 _CURES = {
     errno.ENOSPC: "the disk is full: make room there and run the command again",
     errno.EDQUOT: "the disk quota is used up: make room there and run the command again",
+    errno.EFBIG: "the file is larger than is allowed there: raise the limit (ulimit -f) or use another file system",
     errno.EROFS: "the file system is read-only: work in a folder that can be written, or remount it",
     errno.EACCES: "no permission: change its mode or owner, or work in a folder of your own",
     errno.EPERM: "no permission: change its mode or owner, or work in a folder of your own",
@@ -50,6 +52,10 @@ def explained(error: BaseException) -> str | None:
         return "there is too little memory: raise the limit (ulimit -v), close other programs or use a larger machine"
     if type(error).__module__.startswith(("pyspark.", "grpc.")):
         return f"Spark could not do this: {spark_sentence(error)}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return _os_sentence(error)
+    if (refusal := refused.number(error)) is not None:  # of a library that says it in its own way
+        return _os_sentence(OSError(refusal, str(error)))
     if isinstance(error, OSError):
         return _os_sentence(error)
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 def mirror(root: DataRoot, inputs: ReportInputs) -> None:
     """Log the reference system's runs, trainings missing in MLflow, and the report's results of every generation."""
-    with told():
+    with told(root.mlflow_database):
         pastruns.import_history(root)
         off = status.invalid_results(root)
         _leave_out(root, off)

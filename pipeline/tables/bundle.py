@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from analysis.config import ReportParams
 from lake.errors import invalid
-from lake.files import atomic
+from lake.files import atomic, refused
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.store import cards, delta
@@ -59,7 +59,8 @@ def write_bundle(project: Project, path: Path, most_rows: int) -> Path:
         folder = context.work("bundle", sorted(context.inputs.items()))
         shutil.rmtree(folder)
         folder.mkdir()
-        _fill(folder, context, most_rows)
+        with refused.named(folder):
+            _fill(folder, context, most_rows)
         with atomic.replacing(path) as draft:
             _pack(folder, draft, top)
     return path

@@ -203,7 +203,7 @@ def write(validated: Validated, folder: Path) -> None:
         "gates": [plain(asdict(gate)) for gate in outcome.gates],
     }
     atomic.write_text(folder / "validation.json", json.dumps(numbers, indent=1) + "\n")
-    (folder / "validation.png").write_bytes(validated.picture.content)
+    atomic.write_bytes(folder / "validation.png", validated.picture.content)
 
 
 def table(validated: Validated) -> str:

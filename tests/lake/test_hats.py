@@ -17,6 +17,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.writing import Provenance, Target
 from lake.upkeep import hats
+from tests.fulldisk import no_file_over
 from tests.lake.gates import gate, write
 
 SPEC = tables.spec("negatives")
@@ -111,6 +112,16 @@ def test_what_is_no_catalogue_is_not_replaced(root: DataRoot, catalogue: Path, t
     hats.export(root, entry, catalogue, max_rows=500)
     assert (catalogue / "partition_info.csv").read_text() == before
     assert [path.name for path in catalogue.parent.iterdir()] == ["negatives"]
+
+
+def test_a_full_disk_leaves_no_catalogue(root: DataRoot, tmp_path: Path) -> None:
+    def write_out() -> None:
+        with no_file_over(20_000):
+            hats.export(root, cards.read_slice(root, "negatives"), tmp_path / "negatives")
+
+    with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'negatives'}'"):
+        write_out()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_without_positions_is_refused(root: DataRoot, tmp_path: Path) -> None:

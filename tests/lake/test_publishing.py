@@ -77,10 +77,11 @@ def test_a_failure_while_copying_keeps_both(tmp_path: Path, elsewhere: Path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(publishing.shutil, "copytree", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=f"No space left on device: '{target}'"):
             replace_folder(target, draft)
     assert (target / "content").read_text() == "old"
     assert (draft / "content").read_text() == "new"
+    assert names(elsewhere) == ["cutouts"]
     replace_folder(target, draft)
     assert (target / "content").read_text() == "new"
     assert names(elsewhere) == ["cutouts"]

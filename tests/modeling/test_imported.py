@@ -21,6 +21,7 @@ from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.imported import import_weights, read_weights
 from modeling.scoring.scorer import CheckpointScorer
+from tests.fulldisk import no_file_over
 from tests.modeling.conftest import ring_stamps
 
 PIXELS, BANDS = 65, ("g", "r", "z")
@@ -91,6 +92,18 @@ def test_files_of_weights_alone_give_the_same_checkpoint(
     }
     assert len(found) == 1
     assert read_weights(tmp_path / "plain.pt").val_auc is None
+
+
+def test_a_full_disk_leaves_no_checkpoint(tmp_path: Path, like: TrainParams, network: torch.nn.Module) -> None:
+    torch.save(network.state_dict(), tmp_path / "plain.pt")
+
+    def bring() -> None:
+        with no_file_over(1 << 20):
+            import_weights(tmp_path / "plain.pt", like, BANDS, PIXELS, tmp_path / "mine", {})
+
+    with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'mine'}'"):
+        bring()
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.pt"]
 
 
 @pytest.mark.parametrize("name", ["efficientnet_v2_s", "convnext_tiny"])

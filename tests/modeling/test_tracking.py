@@ -14,7 +14,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ from modeling.tracking.runstore import RunStore, _name
 from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochRow
 from modeling.training.train import train
+from tests.fulldisk import no_file_over
 
 FINGERPRINT = "48:-170141183460469231731687303715884105728:00ffeeddccbbaa99"
 CODE = {"git_commit": "c0ffee", "pipeline_version": "0.1.0", "stage": "train"}
@@ -317,6 +318,24 @@ def test_a_database_in_use_is_told_and_kept(root: DataRoot, monkeypatch: pytest.
     ):
         RunStore(root)
     RunStore(root)
+
+
+def test_no_room_for_runs_and_their_figures_is_told(root: DataRoot) -> None:
+    def record() -> None:
+        for number in range(40):
+            evaluated(root, f"demo{number}", {f"figure{each}": 0.5 for each in range(40)})
+
+    def refused(action: Callable[[], None], most: int) -> Path:
+        with pytest.raises(OSError, match="/") as raised, rundatabase.told(root.mlflow_database), no_file_over(most):
+            action()
+        assert raised.value.filename
+        return Path(raised.value.filename2 or raised.value.filename)
+
+    place = root.mlflow_database.parent
+    assert refused(record, root.mlflow_database.stat().st_size) == place
+    evaluated(root, "demo1", {"figure": 0.5})
+    pictured(root, "curve.png", b"small")
+    assert refused(lambda: pictured(root, "curve.png", bytes(300_000)), 200_000).name == "curve.png"
 
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:

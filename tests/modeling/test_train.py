@@ -20,6 +20,7 @@ from modeling.training.data import TrainingArrays
 from modeling.training.log import read_log
 from modeling.training.run import Run
 from modeling.training.train import train
+from tests.fulldisk import no_file_over
 from tests.modeling.conftest import SMALL
 from tests.modeling.runs import same, tensors, whole_run
 
@@ -105,6 +106,24 @@ def test_a_finished_run_answers_at_once(tmp_path: Path, small: TrainParams, spli
     again = train(small, *splits, tmp_path, on_epoch=lambda row: rows.append(row.epoch))
     assert again.rows == first.rows
     assert rows == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "best.safetensors"])
+def test_a_full_disk_names_the_file_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path, small: TrainParams, splits: Splits, name: str
+) -> None:
+    whole = train(small, *splits, tmp_path / "whole")
+    sizes = {"epochs.jsonl": 200, "best.safetensors": 20_000}
+
+    def fill() -> None:
+        with no_file_over(sizes[name]):
+            train(small, *splits, tmp_path / "work")
+
+    with pytest.raises(OSError, match=str(tmp_path / "work" / name)):
+        fill()
+    assert not (tmp_path / "work" / "state.safetensors").exists()
+    assert [row.metric for row in train(small, *splits, tmp_path / "work").rows] == [row.metric for row in whole.rows]
+    assert same(tmp_path / "work" / "best.safetensors", tmp_path / "whole" / "best.safetensors")
 
 
 def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,8 +18,10 @@ from click.testing import CliRunner
 from lake.errors import ParameterError
 from lake.store import cards
 from pipeline.cli import dhs
+from pipeline.project.edge import explained
 from pipeline.project.project import Project
 from pipeline.tables import bundle, publication
+from tests.fulldisk import no_file_over
 from tests.pipeline.smallruns import copied
 
 READ = "completeness"
@@ -126,6 +130,26 @@ def test_a_kill_leaves_no_archive(project: Project, tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         bundle.write_bundle(project, tmp_path / "review.tar.gz", 100)
     assert not list(tmp_path.glob("*review*")) + list(tmp_path.glob(".*review*"))
+
+
+def test_a_full_disk_leaves_no_archive_and_no_paper(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.data.report / "large").write_bytes(random.Random(1).randbytes(100_000))
+    files = {"main.tex": b"m", "figures/figure-1.pdf": bytes(100_000)}
+    monkeypatch.setattr(publication, "gather", lambda context, params: None)
+    monkeypatch.setattr(publication, "paper_files", lambda inputs: files)
+
+    def write(make: Callable[[], object], most: int) -> str:
+        with no_file_over(most), pytest.raises(OSError, match="File too large") as raised:
+            make()
+        return str(explained(raised.value)).partition(": ")[0]
+
+    archive, paper = tmp_path / "review.tar.gz", tmp_path / "paper"
+    assert str(project.data.local / "work") in write(lambda: bundle.write_bundle(project, archive, 100), 90_000)
+    assert write(lambda: bundle.write_bundle(project, archive, 100), 100_000) == str(archive)
+    assert write(lambda: publication.write_paper(project, paper), 90_000) == str(paper)
+    assert not [path for path in tmp_path.iterdir() if path.name != "project"]
 
 
 def test_a_paper_goes_into_a_new_or_empty_folder(

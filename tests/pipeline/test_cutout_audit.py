@@ -51,6 +51,7 @@ from pipeline.project.outputs import grid_batches, grid_facts
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored
 from tests.cutoutsets import described, write_set
+from tests.fulldisk import no_file_over
 from tests.pipeline.checkout import Checkout, project_in
 
 COUNT, LENSES = 96, 30
@@ -127,6 +128,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path, Made]
 
 def rows(at: Project, table: str, name: str = "blue-own") -> pd.DataFrame:
     return delta.read(at.data, table, slices=[name]).to_pandas()
+
+
+def test_a_full_disk_names_the_file_of_the_stamps_and_publishes_nothing(tmp_path: Path) -> None:
+    path, at = write_set(tmp_path / "set", 24, 6), project(tmp_path)
+    asked = Request(f"{HERE}:Blue", tmp_path / "set", path, "blue")
+    with no_file_over(50_000), pytest.raises(OSError, match=r"File too large: '.*/data/work/audit/.*/stamps\.f32'"):
+        audit_cutouts(at, asked)
+    assert fingerprints(at) == {}
 
 
 def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Project, Path, Made]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from safetensors import SafetensorError
 
 from lake.errors import DataError
 from lake.root import private_folder
@@ -46,6 +48,14 @@ def test_the_path_of_a_library_that_hides_it_is_found(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011 - which kind it is belongs to Arrow
         ds.dataset([str(missing)], format="parquet").to_table()
     assert str(edge.explained(caught.value)).startswith(f"{missing}: no such file or folder")
+
+
+def test_a_full_disk_is_a_sentence_whichever_library_met_it() -> None:
+    for error in (sqlite3.OperationalError("database or disk is full"), SafetensorError("I/O error: (os error 28)")):
+        assert edge.explained(error) == edge._CURES[errno.ENOSPC]
+    assert edge.explained(OSError("Not enough space on disk in '/data/here'")) == (
+        f"/data/here: {edge._CURES[errno.ENOSPC]}"
+    )
 
 
 def test_memory_and_the_projects_own_errors_are_sentences() -> None:

@@ -33,6 +33,7 @@ from pipeline.project import params
 from pipeline.verbs import validating
 from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples, label, render_sheet
+from tests.fulldisk import no_file_over
 from tests.injection.scenes import gaussian_bank
 from tests.npzfiles import write_npz
 from tests.pipeline import finders
@@ -103,6 +104,16 @@ def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) 
     sheets = [(tmp_path / f"{name}.png").read_bytes() for name in ("a", "b", "other")]
     assert sheets[0] == sheets[1] != sheets[2]
     assert imread(tmp_path / "a.png").shape[0] > 300
+
+
+def test_a_sheet_that_finds_no_room_leaves_the_one_that_was_there(tmp_path: Path) -> None:
+    sheet = tmp_path / "a.png"
+    asked = ("render", "--n", "2", "--hosts", "none", "--out", str(sheet))
+    dhs(*asked)
+    before = sheet.read_bytes()
+    with no_file_over(4096), pytest.raises(OSError, match=f"File too large: '{sheet}'"):
+        dhs(*asked, "--seed", "7")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
 def test_examples_are_what_was_asked_for() -> None:
