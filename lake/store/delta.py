@@ -75,6 +75,12 @@ def added(table: DeltaTable, where: Mapping[str, str]) -> list[tuple[str, int]]:
     return list(zip(map(unquote, found["path"].to_pylist()), found["size_bytes"].to_pylist(), strict=True))
 
 
+def claims(table: DeltaTable, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the log says of each file of a slice, such as ``path``, ``min.<column>`` and ``null_count.<column>``."""
+    found: list[dict[str, Any]] = _slice_of(table, where).to_pylist()
+    return found
+
+
 def _slice_of(table: DeltaTable, where: Mapping[str, str]) -> pa.Table:
     """What the log says of each file of a slice; where there is no file, it names no columns of partitions either."""
     found = pa.table(table.get_add_actions(flatten=True))

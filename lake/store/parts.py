@@ -18,6 +18,8 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError
+from lake.files import storage
+from lake.root import DataRoot
 from lake.store import delta, quarantine, writing
 from lake.store.cards import Card
 from lake.store.writing import Target
@@ -137,7 +139,13 @@ def replace(target: Target, parts: Sequence[Part]) -> DeltaTable:
         return table
 
 
+def forget(root: DataRoot, table: str) -> None:
+    """Remove all accounts of a table: its parts are then made again, whatever their files contain."""
+    storage.clear(f"{root.table(table)}/{ACCOUNTS}")
+
+
 def _difference(table: DeltaTable, parts: Sequence[Part], where: Mapping[str, str]) -> list[AddAction | RemoveAction]:
+    """What to commit next. A part that was made again with another size first leaves: a commit names a file once."""
     held, wanted = dict(delta.added(table, where)), {part.path: part for part in parts}
     now = int(time.time() * 1000)
     return [
@@ -149,6 +157,6 @@ def _difference(table: DeltaTable, parts: Sequence[Part], where: Mapping[str, st
         *(
             RemoveAction(path, True, now, partition_values=dict(where), size=size)
             for path, size in held.items()
-            if path not in wanted
+            if path not in wanted or wanted[path].size != size
         ),
     ]

@@ -23,9 +23,9 @@ from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
 from lake.errors import ContractError, DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
 from lake.root import DataRoot
-from lake.store import cards, delta, expected, held, stamps, status
+from lake.store import cards, delta, expected, held, parts, stamps, status
 from lake.store.cards import Slice
-from lake.upkeep import collecting
+from lake.upkeep import collecting, ends
 from lake.upkeep.references import references
 from pipeline.project.outputs import figure_problems, grid_problems, page_problems
 from pipeline.project.project import Project
@@ -94,6 +94,7 @@ def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
         held.set_aside(root, table)
     forgotten = [entry for finding in findings for entry in finding.forget]
     for entry in forgotten:
+        parts.forget(root, entry.card.table)
         cards.remove(root, entry.card.table, entry.card.slice)
     imports = sorted({str(entry.card.slice) for entry in forgotten if entry.pin.code.get("stage") == "import"})
     blobs = sorted({blob for finding in findings for blob in finding.blobs})
@@ -181,11 +182,13 @@ def _tables(root: DataRoot, deep: bool) -> Iterator[Finding]:
 
 def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
     try:
-        delta.require_files(root, entry, delta.open_pinned(root, entry))
+        table = delta.open_pinned(root, entry)
+        delta.require_files(root, entry, table)
         if not deep:
             return None
         held.require_log(root, entry)
         rows = delta.read(root, entry.card.table, slices=[entry.card.slice], ordered=False)
+        ends.require(root, entry, table)
     except DamagedLogError as error:
         if root.lake_uri:
             return Finding(str(error))

@@ -18,7 +18,7 @@ import pytest
 from etl.catalogues import partfile, pool
 from etl.files import sweepfiles
 from lake.files import storage
-from lake.store import cards, delta
+from lake.store import cards, delta, parts
 from lake.upkeep import collecting
 from lake.upkeep.references import references
 from tests.etl.inprocess import Here
@@ -138,6 +138,18 @@ def test_a_part_or_account_that_was_lost_or_damaged_is_made_again(survey: Survey
     assert (len(seen), card) == (2, before)
     for account in (table / "_parts").iterdir():
         account.write_bytes(account.read_bytes()[:100])
+    seen, card = survey.published()
+    assert (len(seen), card) == (3, before)
+
+
+def test_a_part_whose_rows_were_damaged_is_made_again_once_the_table_is_forgotten(survey: Survey) -> None:
+    """Its size is the same, so nothing else tells it from a good one."""
+    _, before = survey.published()
+    part = sorted(Path(survey.root.table("tractor_pool")).glob("part-*.parquet"))[1]
+    good = part.read_bytes()
+    part.write_bytes(good[:500] + bytes([good[500] ^ 4]) + good[501:])
+    assert survey.made().parts.fingerprint == before.fingerprint, "what is there is not read again"
+    parts.forget(survey.root, "tractor_pool")
     seen, card = survey.published()
     assert (len(seen), card) == (3, before)
 

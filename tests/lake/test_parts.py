@@ -151,6 +151,17 @@ def test_only_the_difference_is_committed(root: DataRoot) -> None:
     assert old.to_pyarrow_table().num_rows == 10
 
 
+def test_a_part_made_again_with_another_size_has_that_size_in_the_log(root: DataRoot) -> None:
+    """Readers find a file's footer by the size that the log says."""
+    made = [written(root, "part-0.parquet", rows(0)), written(root, "part-1.parquet", rows(5))]
+    parts.replace(whole(root), made)
+    made[0] = written(root, "part-0.parquet", rows(0, 4))
+    table = parts.replace(whole(root), made)
+    assert dict(delta.added(table, {})) == {part.path: part.size for part in made}
+    assert sorted(table.to_pyarrow_table()["n"].to_pylist()) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert parts.replace(whole(root), made).version() == table.version()
+
+
 def test_a_slice_is_replaced_alone(root: DataRoot) -> None:
     odd, other = slice_of(root, "a b:c+1"), slice_of(root, "b")
     parts.replace(odd, [part_of(odd, "part-0.parquet", 0), part_of(odd, "part-1.parquet", 5)])
