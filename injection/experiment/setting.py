@@ -107,12 +107,16 @@ class Setting:
         return tuple(name for name in self.prior.direct(self.hosts.imaging) if name in rows.column_names)
 
     def _of_mixture(self, mixture: Mixture, drawn: pa.Table, fixed: tuple[str, ...]) -> pa.Table:
-        """Rows with the mixture's density instead of that of the prior that each was drawn from."""
+        """Rows with the mixture's density instead of that of the prior that each was drawn from.
+
+        A row that this prior cannot give, as a source model changed it, keeps the density that the model gave it.
+        """
         others = (*fixed, *not_of_prior(self.grid, self.hosts.imaging))
         parts = [log_density(one, drawn, self.hosts.imaging, others) for one in mixture.priors]
         own = np.choose(mixture.chosen(drawn["injection_id"].combine_chunks(), self.seed), parts)
         whole = log_density(mixture, drawn, self.hosts.imaging, others)
-        changed = pa.array(drawn["log_prior"].to_numpy() + whole - own)
+        change = np.subtract(whole, own, out=np.zeros_like(own), where=np.isfinite(own))
+        changed = pa.array(drawn["log_prior"].to_numpy() + change)
         return drawn.set_column(drawn.column_names.index("log_prior"), "log_prior", changed)
 
     def draw(self, rows: pa.Table, stamps: Images | None = None) -> Drawn:

@@ -62,7 +62,8 @@ class Change:
 def not_of_prior(grid: GridParams, imaging: Imaging) -> tuple[str, ...]:
     """What a grid does not draw from its prior, besides what its rows give: ``fixed`` of ``log_density``."""
     shape = ("lens_q", "shear") if grid.lens_shape == "conditioned" else ()
-    light = ("src_n", "src_q", "clumps") if grid.real_sources is not None else ()
+    profiles = grid.real_sources is None and grid.source_model is None
+    light = () if profiles else ("src_n", "src_q", "clumps")
     colours = imaging.source_columns[1:] if grid.real_sources and grid.real_sources.catalogue_colours else ()
     return (*shape, *light, *colours)
 

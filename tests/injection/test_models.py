@@ -55,6 +55,22 @@ class Pairs:
         return rows
 
 
+class Tiny(Pairs):
+    """Sizes that no prior has."""
+
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        place = rows.column_names.index("src_re_arcsec")
+        return super().draw(rows, prior, seed).set_column(place, "src_re_arcsec", pa.array([0.001] * rows.num_rows))
+
+
+@pytest.mark.parametrize("model", ["Pairs", "Tiny"])
+def test_a_model_of_ones_own_has_a_density_under_a_mixture(model: str) -> None:
+    made = planned(prior="covering", source_model=f"tests.injection.test_models:{model}")
+    hosts = pa.array([hosts[0] for hosts in made.rows["host_ids"].to_pylist()])
+    rows = made.setting.parameters(made.rows.select(["injection_id"]).append_column("galaxy_id", hosts))
+    assert np.isfinite(rows["log_prior"].to_numpy()).all()
+
+
 def test_a_third_model_is_one_class_in_plan_grid_and_picture() -> None:
     chosen = planned(poisson_gain_e_per_nmgy=150.0)
     grid = planned(poisson_gain_e_per_nmgy=150.0, source_model="tests.injection.test_models:Pairs")
