@@ -40,6 +40,9 @@ def read(
     invalidated runs are left out. A view has no slices. LakeError where the rows have not been made or cannot be read.
     """
     place = _place(root)
+    for name in columns or ():
+        if name not in sql.spec_of(table).names:
+            raise not_one_of("columns", sql.spec_of(table).names, name)
     if table not in views.VIEWS and slices is not None:
         return delta.read(place, table, columns, slices)
     if table in tables.names() and table != REGISTRY:
@@ -48,9 +51,6 @@ def read(
         return delta.read(place, table, columns, valid) if valid else none.select(list(columns or none.column_names))
     if slices is not None:
         raise invalid("slices", f"None of the view '{table}'", slices)
-    for name in columns or ():
-        if name not in sql.spec_of(table).names:
-            raise not_one_of("columns", sql.spec_of(table).names, name)
     rows = sql.read_all(place, table)
     return rows if columns is None else rows.select(list(columns))
 

@@ -212,6 +212,9 @@ def test_what_the_system_refuses_to_write_is_said_with_the_place(
     assert not list(root.cards.glob("*"))
 
 
-def test_columns_of_a_view_are_checked_before_it_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "slices"), [("completeness_main", None), ("scores", None), ("scores", ["a"])])
+def test_columns_are_checked_before_a_table_or_view_is_read(
+    tmp_path: Path, name: str, slices: list[str] | None
+) -> None:
     with pytest.raises(ParameterError, match=r"'columns' must be one of .*, got 'nope'"):
-        lake.read("completeness_main", ["nope"], root=tmp_path)
+        lake.read(name, ["nope"], slices, root=tmp_path)
