@@ -62,6 +62,7 @@ def test_a_folder_says_which_folders_it_imports(room: str) -> None:
 OF_ONE_KIND = ("lake/tables", "pipeline/stages")
 """Rooms whose modules are named like what they are of, a table or a stage."""
 MOST_MODULES = 16
+_DOTTED = re.compile(r"`((?:lake|etl|injection|modeling|analysis|demo|pipeline)(?:\.\w+)+)`")
 ROWS = {row[1]: row for row in re.findall(r"^(\| `([\w/]+)` \| (.+) \| (.*) \|)$", PAGE, re.MULTILINE)}
 
 
@@ -90,9 +91,16 @@ def test_the_map_says_what_a_room_imports(room: str) -> None:
 
 
 def test_the_map_names_things_that_exist() -> None:
-    dotted = re.findall(r"`((?:lake|etl|injection|modeling|analysis|pipeline)(?:\.\w+)+)`", PAGE)
+    dotted = _DOTTED.findall(PAGE)
     assert len(dotted) > 30
     assert not [name for name in dotted if not _exists(name)]
+
+
+def test_what_the_glossary_calls_renamed_exists() -> None:
+    renamed = (ROOT / "docs/glossary.md").read_text().partition("\n## Renamed\n")[2]
+    new = [name for row in renamed.splitlines() for name in _DOTTED.findall(row.rpartition(" | ")[2])]
+    assert len(new) > 20
+    assert not [name for name in new if not _exists(name)]
 
 
 def _exists(dotted: str) -> bool:
