@@ -37,19 +37,23 @@ class FaultyError(DataError):
 
 
 class Polite:
-    """A session with a server, as a context."""
+    """A session with a server, as a context.
 
-    def __init__(self, params: WebParams) -> None:
-        self._params = params
+    ``as_stored``: answers are files, whose bytes are those that the server holds: it may call a .gz file content that
+    is encoded by gzip.
+    """
+
+    def __init__(self, params: WebParams, as_stored: bool = False) -> None:
+        self._params, self._as_stored = params, as_stored
         self._free = asyncio.Semaphore(params.connections)
         self._next = 0.0
 
     async def __aenter__(self) -> Polite:
         silent = self._params.timeout_s
-        # Bytes as they are stored: servers call a .gz file content that is encoded by gzip.
+        plain = {"Accept-Encoding": "identity"} if self._as_stored else {}
         self._session = aiohttp.ClientSession(
-            headers={"User-Agent": agent(self._params.contact), "Accept-Encoding": "identity"},
-            auto_decompress=False,
+            headers={"User-Agent": agent(self._params.contact), **plain},
+            auto_decompress=not self._as_stored,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=silent, sock_read=silent),
         )
         return self

@@ -54,10 +54,10 @@ def download(
 ) -> None:
     """Fetch sweeps and coadds of a region from the survey into survey.folder, laid out as the pipeline reads them.
 
-    Start with --dry-run. Files that are there and match their published checksum are not fetched again; interrupted
-    downloads resume where they stopped. Addresses, kinds of coadds and the rate of requests are in params.yaml (`dhs
-    params show download`). Put your e-mail address into download.web.contact, so that the survey can write to you
-    instead of blocking you.
+    Start with `dhs params use dr10`, which chooses that folder, and with --dry-run. Files that are there and match
+    their published checksum are not fetched again; interrupted downloads resume where they stopped. Addresses, kinds of
+    coadds and the rate of requests are in params.yaml (`dhs params show download`). Put your e-mail address into
+    download.web.contact, so that the survey can write to you instead of blocking you.
 
     \b
     Examples: dhs download --ra 150 151 --dec 2 3 --dry-run

@@ -83,7 +83,7 @@ def _alone(folder: Path) -> Iterator[None]:
 async def _planned(
     folder: Path, params: DownloadParams, region: Box | None, bricks: Sequence[str], what: set[str]
 ) -> Plan:
-    async with Polite(params.web) as polite:
+    async with Polite(params.web, as_stored=True) as polite:
         await _bricks(polite, params, folder / BRICKS)
         boxes = release.brick_boxes(folder / BRICKS)
         names = release.chosen(boxes, region, bricks)
@@ -179,7 +179,7 @@ def fetched(plan: Plan, params: DownloadParams) -> list[Outcome]:
 async def _fetched(plan: Plan, params: DownloadParams) -> list[Outcome]:
     done: list[Outcome] = []
     with watch(lambda: len(done), "files of the survey", len(plan.files)):
-        async with Polite(params.web) as polite:
+        async with Polite(params.web, as_stored=True) as polite:
             await fetching.fetch_all(polite, plan.files, plan.folder, params.web.connections, done.append)
     return done
 
