@@ -23,6 +23,8 @@ NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
 AGREEING = 1.5
 """Clusters, fully correlated within, that the design effect is drawn towards; chosen for coverage (docs)."""
+CHANCE = 2.0
+"""Standard errors up to which the excess of a design effect may be chance, where few are found (docs)."""
 
 
 class Interval(NamedTuple):
@@ -140,38 +142,56 @@ def largest(successes: ArrayLike, trials: ArrayLike, level: float = TABLE_LEVEL)
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: Floats | float = 1.0) -> Floats:
     """Variance of k/n with clusters over that of independent trials, at least 1; NaN where all outcomes agree.
 
-    The latter is the binomial variance times `relative`, which differs from 1 where weights go with the outcome
+    Two for each proportion, (2, rows): for the lower and for the upper limit. The variance of independent trials is the
+    binomial one times `relative`, which differs from 1 where weights go with the outcome
     (:mod:`analysis.statistics.weighted`).
 
     The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or
-    failures) are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if
-    one and a half more clusters had been seen to agree (`AGREEING`). What was seen counts as many clusters as hold the
-    rarer outcome, times the root of the number of independent trials in each.
+    failures) are rare. A limit on the far side of the estimate, the upper one where few succeed, is then missed by
+    samples with too few successes, in which the correlation is hardly seen. It has a design effect that is drawn
+    towards that of clusters that agree within (sum n_h^2 / n) as if one and a half more clusters had been seen to agree
+    (`AGREEING`). What was seen counts as many clusters as hold the rarer outcome, times the root of the number of
+    independent trials in each. The lower limit where few succeed is missed by samples with too many successes, which
+    show the correlation. Its design effect is that seen, less what may be chance (:func:`_beyond_chance`). Both turn
+    into that of the upper limit at a half, and mirror each other.
     """
     k, n = _counts(successes, trials)
     with np.errstate(divide="ignore", invalid="ignore"):
         p, full = k / n, np.maximum(sums.n_squared / n, 1.0)
         scatter = np.maximum(sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared, 0.0)
-        seen = np.maximum(scatter / (n * p * (1.0 - p) * relative), 1.0)
+        few = 1.0 - np.minimum(2.0 * np.stack([p, 1.0 - p]), 1.0) ** 2
+        seen = 1.0 + _beyond_chance(scatter / (n * p * (1.0 - p) * relative) - 1.0, full, n, few)
         missed = (n - k) ** 2 / (sums.n_squared - 2.0 * sums.k_times_n + sums.k_squared)
         correlation = np.clip((seen - 1.0) / (full - 1.0), 0.0, 1.0)
         looks = np.maximum((full - 1.0) / (1.0 + (full - 2.0) * correlation), 1.0)
         weight = np.minimum(k * k / sums.k_squared, missed) * np.sqrt(np.where(full > 1.0, looks, 1.0))
-        effect = (weight * seen + AGREEING * np.maximum(full, seen)) / (weight + AGREEING)
+        agreeing = AGREEING * (1.0 - few)
+        effect = (weight * seen + agreeing * np.maximum(full, seen)) / (weight + agreeing)
     unknown = (k <= 0) | (k >= n) | (np.asarray(sums.clusters) < 2)
     return np.where(unknown, np.nan, effect)
+
+
+def _beyond_chance(excess: Floats, full: Floats, n: Floats, few: Floats) -> Floats:
+    """Excess of a design effect over 1, less the part that independent trials may show by chance; none below 0.
+
+    Their excess has the variance 2 (full - 1) / n. With `few` at 1, an excess below `CHANCE` standard errors counts as
+    chance; one of x has `CHANCE`^2 variances / x taken off, less of it the nearer it is to that of full correlation.
+    """
+    x = np.maximum(excess, 0.0)
+    chance = few * CHANCE**2 * 2.0 * (full - 1.0) / n * (1.0 - np.clip(x / (full - 1.0), 0.0, 1.0))
+    return np.where(x > 0.0, np.maximum(x - np.where(full > 1.0, chance, 0.0) / x, 0.0), 0.0)
 
 
 def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> Interval:
     """Interval on effective counts, for injections that share hosts (or fields of the sky).
 
     n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters (Korn & Graubard 1998), but not below what it is if clusters
-    agree within; k_eff = p n_eff. The limits are those of :mod:`analysis.statistics.limits`. Where all outcomes agree,
-    or there is one cluster, nothing is known about the correlation: each cluster then counts as one trial, and the
-    bound is that of Clopper & Pearson.
+    agree within; k_eff = p n_eff. Each limit has its own design effect (:func:`design_effect`). The limits are those of
+    :mod:`analysis.statistics.limits`. Where all outcomes agree, or there is one cluster, nothing is known about the
+    correlation: each cluster then counts as one trial, and the bound is that of Clopper & Pearson.
     """
     k, n = effective_counts(successes, trials, sums, level)
-    return mixture(k[:, None], n[:, None], np.ones(1), level)
+    return mixture(k[..., None], n[..., None], np.ones(1), level)
 
 
 def effective_counts(
@@ -179,7 +199,8 @@ def effective_counts(
 ) -> tuple[Floats, Floats]:
     """Independent successes and trials equivalent to the clustered ones, for an interval at `level`.
 
-    `relative` is that of :func:`design_effect`, which alone depends on it.
+    Both are (2, rows): for the lower and for the upper limit. `relative` is that of :func:`design_effect`, which alone
+    depends on it.
     """
     k, n = _counts(successes, trials)
     m = np.asarray(sums.clusters, dtype=np.float64)
@@ -206,14 +227,16 @@ def freedom_factor(many: ArrayLike, few: ArrayLike, level: float) -> Floats:
 def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) -> Interval:
     """Interval of a proportion counted at an uncertain threshold, one per row.
 
-    `successes` and `trials` are (rows, values of the threshold), effective counts where clusters share outcomes;
-    `weights` (values) are the probabilities of those values. The interval is that of :func:`clustered` in the mixtures
+    `successes` and `trials` are (rows, values of the threshold), or (2, rows, values) where the lower and the upper
+    limit have effective counts of their own because clusters share outcomes (:func:`effective_counts`); `weights`
+    (values) are the probabilities of those values. The interval is that of :func:`clustered` in the mixtures
     of the distributions of these counts. It starts at 0 if some value of the threshold has no success and ends at 1 if
     some has no failure; NaN if there are no trials.
     """
     _tail(level)
-    empty = np.asarray((trials <= 0).any(axis=1))
-    k, n = np.where(empty[:, None], 0.0, successes), np.where(empty[:, None], 1.0, trials)
+    k, n = (np.broadcast_to(each, (2, *each.shape[-2:])) for each in (successes, trials))
+    empty = np.asarray((n <= 0).any(axis=(0, 2)))
+    k, n = np.where(empty[:, None], 0.0, k), np.where(empty[:, None], 1.0, n)
     low, high = limits(k, n, weights, level)
     return Interval(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
 

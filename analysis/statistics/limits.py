@@ -33,12 +33,12 @@ _NEWTON = 6
 
 
 def limits(k: Floats, n: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
-    """Lower and upper limits (rows) of k of n at `level`.
+    """Lower and upper limits (rows) of k of n at `level`; counts (2, rows, values) for the lower and the upper limit.
 
     A lower limit is 0 where a value of the threshold finds none, an upper one 1 where one finds all.
     """
-    low = np.where((k <= 0.0).any(axis=1), 0.0, _lower(k, n, weights, level))
-    high = np.where((k >= n).any(axis=1), 1.0, 1.0 - _lower(n - k, n, weights, level))
+    low = np.where((k[0] <= 0.0).any(axis=1), 0.0, _lower(k[0], n[0], weights, level))
+    high = np.where((k[1] >= n[1]).any(axis=1), 1.0, 1.0 - _lower(n[1] - k[1], n[1], weights, level))
     return low, high
 
 

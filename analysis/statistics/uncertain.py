@@ -32,7 +32,7 @@ _RANGE = ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound
 def share_interval(hosts: ArrayLike, values: ArrayLike, threshold: Distribution, level: float) -> tuple[float, float]:
     """Interval of the fraction of `values` above an uncertain threshold; `hosts` names the cluster of each value."""
     k, n = _effective(np.unique(np.asarray(hosts), return_inverse=True)[1], np.asarray(values, float), threshold, level)
-    low, high = mixture(k[None], n[None], threshold[1], level)
+    low, high = mixture(k[:, None], n[:, None], threshold[1], level)
     return float(low[0]), float(high[0])
 
 
@@ -118,7 +118,7 @@ def _keyed(groups: Sequence[Group], threshold_id: str) -> pd.DataFrame:
 def _bounds(groups: Sequence[Group], distribution: Distribution) -> tuple[Floats, Floats]:
     """Bounds of every group's fraction above an uncertain threshold."""
     counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
-    k, n = (np.stack(part) for part in zip(*counts, strict=True))
+    k, n = (np.stack(part, axis=1) for part in zip(*counts, strict=True))
     low, high = mixture(k, n, distribution[1], TABLE_LEVEL)
     return low, high
 
@@ -143,7 +143,7 @@ def _codes(names: pd.Series) -> NDArray[np.int64]:
 def _effective(
     codes: NDArray[np.int64], values: Floats, threshold: Distribution, level: float
 ) -> tuple[Floats, Floats]:
-    """Effective successes and trials at every value of the threshold; `codes` number the values' clusters from 0 on."""
+    """Effective successes and trials (2, values of the threshold), for both limits; `codes` number the clusters."""
     cuts, total = threshold[0], float(len(values))
     above: Floats = (len(values) - np.searchsorted(np.sort(values), cuts, side="right")).astype(np.float64)
     hosts, whole = np.full(len(cuts), float(codes.max(initial=-1) + 1)), np.full(len(cuts), total)

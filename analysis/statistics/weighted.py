@@ -73,12 +73,12 @@ def weighted_share(
     if directions is not None:
         less = _shrunk(v, w / w.sum(), np.asarray(directions)[held], cuts, n)
         k, n = k * less, n * less
-    low, high = mixture(k[None], n[None], shares, level)
+    low, high = mixture(k[:, None], n[:, None], shares, level)
     return Weighted(n_eff, float(w[v > threshold].sum() / w.sum()), float(low[0]), float(high[0]))
 
 
 def _shrunk(values: Floats, shares: Floats, directions: Floats, cuts: Floats, trials: Floats) -> Floats:
-    """Factor of effective counts at each value of the threshold by which estimated weights reduce them.
+    """Factor of effective counts (2, values of the threshold) by which estimated weights reduce them.
 
     Along a direction g the ratio changes by the sum of shares (y - p) g; the variance p (1 - p) / trials gains the sum
     of the squares. 1 where all outcomes agree.
@@ -103,7 +103,8 @@ def _shrunk(values: Floats, shares: Floats, directions: Floats, cuts: Floats, tr
 def _effective(
     codes: NDArray[np.int64], values: Floats, weights: Floats, cuts: Floats, level: float
 ) -> tuple[Floats, Floats]:
-    """Effective successes and trials at every value of the threshold, of weights that add up to Kish's number.
+    """Effective successes and trials (2, values of the threshold) for both limits, of weights that add up to Kish's
+    number.
 
     The variance has three parts: that of independent injections (:func:`_relative`), the design effect of the clusters
     on it, and the uncertainty of both where a few clusters hold most of the weight (:func:`_evenness`). Where all

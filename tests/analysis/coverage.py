@@ -96,7 +96,7 @@ def _mid_p(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     found = []
     for at in (0.025, 0.975):
-        low, high = np.zeros(len(k)), np.ones(len(k))
+        low, high = np.zeros(k.shape), np.ones(k.shape)
         for _ in range(40):
             middle = (low + high) / 2
             below = above(middle) < at
@@ -116,10 +116,11 @@ ALTERNATIVES: dict[str, Bounds] = {
 
 
 def bounds(k: np.ndarray, n: np.ndarray, sums: ClusterSums, method: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Ours (None), or an alternative on the same effective counts."""
+    """Ours (None), or an alternative on the same effective counts, of which each limit has its own."""
     if method is None:
         return clustered(k, n, sums, TABLE_LEVEL)
-    return ALTERNATIVES[method](*effective_counts(k, n, sums, TABLE_LEVEL))
+    low, high = ALTERNATIVES[method](*effective_counts(k, n, sums, TABLE_LEVEL))
+    return low[0], high[1]
 
 
 def coverage(
