@@ -43,11 +43,14 @@ class Ends:
         return cls(found["min"], found["max"], nulls)
 
     @classmethod
-    def claimed(cls, footer: pq.Statistics | None) -> Ends:
-        """What a footer says of a column of one row group."""
+    def claimed(cls, footer: pq.Statistics | None) -> Ends | None:
+        """What a footer says of a column of one row group; None for what cannot be read."""
         if footer is None:
             return cls(None, None, None)
-        low, high = (footer.min, footer.max) if footer.has_min_max else (None, None)
+        try:
+            low, high = (footer.min, footer.max) if footer.has_min_max else (None, None)
+        except UnicodeDecodeError:
+            return None
         return cls(low, high, footer.null_count if footer.has_null_count else None)
 
     def __add__(self, other: Ends) -> Ends:
@@ -78,7 +81,7 @@ def require(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
         true: dict[str, Ends] = {}
         with delta.arrow_files(table).open_input_file(path) as source:
             for column, claim, ends in _row_groups(pq.ParquetFile(source)):
-                if claim.hides(ends):
+                if claim is None or claim.hides(ends):
                     raise held.damaged_data(root, entry, f"{path} is wrong about the ends of {column}")
                 true[column] = true[column] + ends if column in true else ends
         for column, ends in true.items():
@@ -86,7 +89,7 @@ def require(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
                 raise held.damaged(root, entry, f"the log is wrong about the ends of {column} in {path}")
 
 
-def _row_groups(file: pq.ParquetFile) -> Iterator[tuple[str, Ends, Ends]]:
+def _row_groups(file: pq.ParquetFile) -> Iterator[tuple[str, Ends | None, Ends]]:
     """Each column of each row group, with the ends that are claimed and the true ones."""
     for number in range(file.metadata.num_row_groups):
         rows, footer = file.read_row_group(number), file.metadata.row_group(number)

@@ -85,6 +85,16 @@ def test_a_log_that_hides_rows_is_found(
         require(survey)
 
 
+def test_a_footer_whose_text_is_no_text_is_found(survey: Survey, changed: Callable[[Path, bytes], None]) -> None:
+    (path,) = Path(survey.root.table("tractor_pool")).glob("part-*.parquet")
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert b"c:10000_0001p000_0" in content[footer:]
+    changed(path, content[:footer] + content[footer:].replace(b"c:10000_0001p000_0", b"\xffc10000_0001p000_0"))
+    with pytest.raises(DamagedError, match=rf"{path.name} is wrong about the ends of galaxy_id"):
+        require(survey)
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "expected"),
     [
