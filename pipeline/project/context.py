@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from lake import tables
 from lake.config import SurveyParams
 from lake.errors import DarkHaloError, DataError, LostError
-from lake.files import atomic, storage
+from lake.files import atomic, refused, storage
 from lake.files.publishing import require_place
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
@@ -244,7 +244,8 @@ def _stage_lock(root: DataRoot, name: str) -> Iterator[None]:
         other = holder.read_text() if holder.exists() else "unknown"
         raise DarkHaloError(f"stage '{name}' is already running in process {other}; wait for it or stop it") from None
     try:
-        holder.write_text(str(os.getpid()))
+        with refused.named(holder):
+            holder.write_text(str(os.getpid()))
         yield
     finally:
         lock.release()

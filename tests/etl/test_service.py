@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import signal
 import subprocess
@@ -144,6 +145,15 @@ def faulty(handler: Handler, query: dict[str, str], count: int) -> None:
         handler.give(b"busy", status, Retry_After="0")
     else:
         FAULTS.get(which, lambda handler, query: handler.give(cube(query)))(handler, query)
+
+
+def test_an_answer_that_the_server_packs_is_unpacked(tmp_path: Path) -> None:
+    def packed(handler: Handler, query: dict[str, str], count: int) -> None:
+        handler.give(gzip.compress(cube(query)), Content_Encoding="gzip")
+
+    with serving(packed) as server:
+        index = made(asking(server.url), sources(2), tmp_path)
+    assert packing.rows(index)["status"].to_pylist() == ["ok", "ok"]
 
 
 def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
