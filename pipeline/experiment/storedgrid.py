@@ -37,11 +37,16 @@ class StoredGrid:
 
     @classmethod
     def of(cls, root: DataRoot, name: str) -> StoredGrid:
-        """The grid of a finder, or of an audit on a set. LakeError if there is none."""
+        """The grid of a finder, or of an audit on a set. LakeError if there is none, DataError of an import."""
         any_survey = root.of_any_survey
         of_set = name in {entry.card.slice for entry in cards.slices(any_survey, SET_TABLE)}
         if not of_set and _is_set(any_survey, name):
             raise DataError(f"{name} has no injections: none of its cut-outs could host them")
+        if name in {entry.card.slice for entry in cards.slices(any_survey, "imports")}:
+            raise DataError(
+                f"{name} was imported, without injections: its completeness by cell is in the table completeness "
+                f"(select * from completeness where generation = '{name}')"
+            )
         facts = grid_facts(root, name)
         if of_set and "imaging" not in facts:
             raise DataError(f"the grid of {name} has no record of its bands: run its `dhs audit` again")

@@ -66,7 +66,8 @@ def export_hats(root: DataRoot, name: str, folder: Path, at: str | None, max_row
         raise not_one_of("table", sorted(known), name)
     parts = hats.export(root, chosen, folder, hats.MAX_ROWS if max_rows is None else max_rows)
     size = size_text(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-    return f"{chosen.name}, version {chosen.pin.version}: {chosen.card.rows} rows in {len(parts)} partitions, {size}"
+    divided = f"{len(parts)} partitions" if len(parts) != 1 else "one partition"
+    return f"{chosen.name}, version {chosen.pin.version}: {chosen.card.rows} rows in {divided}, {size}"
 
 
 def _told(found: Sequence[Waste]) -> Iterator[str]:

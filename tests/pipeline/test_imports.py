@@ -22,6 +22,7 @@ from lake.store import cards, writing
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
+from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.finders.importing import Given, export_cells, forget_import, import_cells, import_objects, imported
 from pipeline.project.project import Project
 from pipeline.tables import verifying
@@ -115,6 +116,11 @@ def test_imports_do_not_enter_the_view_of_our_own_grids(reference: Project) -> N
     writing.write_slice(target, target.spec.table([]))
     assert asked(reference, "select count(*) as n from completeness where origin = 'foreign'")["n"][0] > 0
     assert asked(reference, "select count(*) as n from completeness_main")["n"][0] == 0
+
+
+def test_an_import_has_no_injections_to_weight_and_says_where_its_completeness_is(reference: Project) -> None:
+    with pytest.raises(DataError, match=r"ref was imported, without injections: .* where generation = 'ref'"):
+        StoredGrid.of(reference.data, "ref")
 
 
 def test_the_declarations_and_the_whole_file_of_facts_are_kept(reference: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -101,3 +102,16 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
         assert option.help, option.name
         value = option.to_info_dict()["default"]
         assert option.is_flag or option.show_default or not value, f"{option.name} has a default that is not shown"
+
+
+def test_targets_of_make_and_modules_on_the_pages_exist() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    renamed = {"check"}
+    told = {
+        *re.findall(r"`make ([\w-]+)", text),
+        *re.findall(r"^make ([\w-]+)", "".join(FENCED.findall(text)), re.MULTILINE),
+    }
+    assert told - renamed <= targets
+    modules = set(re.findall(r"python -m ([\w.]+)", text))
+    assert {name for name in modules if importlib.util.find_spec(name) is None} == set()
