@@ -88,9 +88,14 @@ class Polite:
                         self._require_right(answer)
                         return await take(answer)
             except (FaultyError, aiohttp.ClientError, OSError, TimeoutError) as error:
-                last = one_line(error) if str(error) else f"nothing came for {limit_s or self._params.timeout_s:g} s"
+                last = self._why(error, limit_s)
                 log.debug("%s: attempt %d: %s", url, attempt + 1, last)
         raise UnansweredError(f"{last} ({self._params.attempts} attempts)")
+
+    def _why(self, error: Exception, limit_s: float | None) -> str:
+        if isinstance(error, aiohttp.TooManyRedirects):
+            return "the server redirects without an end"
+        return one_line(error) if str(error) else f"nothing came for {limit_s or self._params.timeout_s:g} s"
 
     def _require_right(self, answer: aiohttp.ClientResponse) -> None:
         """Refuse an answer without content: FaultyError where it may come later, else UnansweredError."""

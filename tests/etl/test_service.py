@@ -131,6 +131,7 @@ FAULTS: dict[int, Callable[[Handler, dict[str, str]], None]] = {
     14: lambda handler, query: handler.give(cube(query) + bytes(1 << 20)),
     15: lambda handler, query: handler.give(b""),
     16: lambda handler, query: handler.give(without(query, slice(None), slice(2), slice(10))),
+    18: lambda handler, query: handler.give(b"", 302, Location=handler.path),
 }
 """What is wrong with the answer for each position."""
 PASSING = {1: (2, 503), 2: (1, 429)}
@@ -158,7 +159,7 @@ def test_an_answer_that_the_server_packs_is_unpacked(tmp_path: Path) -> None:
 
 def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
     with serving(faulty) as server:
-        rows = packing.rows(made(asking(server.url), sources(18), tmp_path))
+        rows = packing.rows(made(asking(server.url), sources(19), tmp_path))
     why = list(reasons(rows).values())
     three = r" (3 attempts)"
     for place, expected in {
@@ -174,6 +175,7 @@ def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
         13: "no data in band z",
         14: "the service: the answer is longer than",
         15: f"the service: the answer is no FITS file: ''{three}",
+        18: f"the service: the server redirects without an end{three}",
     }.items():
         assert str(why[place]).startswith(expected), (place, why[place])
     assert "payload" in str(why[5])
