@@ -191,10 +191,10 @@ FAILED = {f"{10 + place}.0000000" for place in FAULTS if place not in (13, 16)}
 
 def test_a_repeated_run_asks_again_only_for_what_was_not_given(tmp_path: Path) -> None:
     with serving(faulty) as server:
-        made(asking(server.url), sources(18), tmp_path)
+        made(asking(server.url), sources(19), tmp_path)
         server.asked.clear()
         server.answer = good
-        again = made(asking(server.url), sources(18), tmp_path)
+        again = made(asking(server.url), sources(19), tmp_path)
     assert set(server.asked) == FAILED
     assert [r for r in reasons(again).values() if r] == ["no data in band z"]
 
