@@ -94,4 +94,5 @@ def show(section: str, generation: str | None) -> None:
     found = parameters.section(project(), section, generation)
     meanings = documentation(type(found))
     for name in type(found).model_fields:
-        click.echo(f"{name}: {getattr(found, name)!r}\n    {meanings.get(name, '')}")
+        meaning = meanings.get(name, "").replace("``", "`")
+        click.echo(f"{name}: {getattr(found, name)!r}\n    {meaning}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lake.errors import DarkHaloError
 from lake.files import refused
+from pipeline.project.codecards import PACKAGES
 
 _CURES = {
     errno.ENOSPC: "the disk is full: make room there and run the command again",
@@ -60,6 +61,8 @@ def explained(error: BaseException) -> str | None:
         return _os_sentence(error)
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         return f"{error.object!r} is not UTF-8 text: rename the file, or type the text in UTF-8"
+    if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) not in PACKAGES:
+        return f"the package {package} is not installed here: run `make setup`, then `source .venv/bin/activate`"
     if is_panic(error) and (number := re.search(r"code: (\d+)", str(error))):
         return _os_sentence(OSError(int(number[1]), os.strerror(int(number[1]))))
     return None

@@ -58,6 +58,15 @@ def test_a_full_disk_is_a_sentence_whichever_library_met_it() -> None:
     )
 
 
+def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it() -> None:
+    found = {
+        name: edge.explained(ModuleNotFoundError(name=name)) for name in ("psutil", "pyarrow.parquet", "lake.gone")
+    }
+    assert str(found["psutil"]).startswith("the package psutil is not installed here: run `make setup`")
+    assert str(found["pyarrow.parquet"]).startswith("the package pyarrow is not installed")
+    assert found["lake.gone"] is None
+
+
 def test_memory_and_the_projects_own_errors_are_sentences() -> None:
     assert "too little memory" in str(edge.explained(MemoryError()))
     assert edge.explained(DataError("the sweep is empty")) == "the sweep is empty"

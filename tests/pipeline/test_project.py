@@ -124,6 +124,7 @@ def test_every_stage_shows_its_parameters_or_says_that_it_has_none(
         done = CliRunner().invoke(cli.dhs, ["params", "show", stage, *option])
         assert done.exit_code == 0
         assert done.output == f"stage '{stage}' has no parameters\n" or ": " in done.output
+        assert "``" not in done.output
     assert CliRunner().invoke(cli.dhs, ["params", "show", "ingest"]).output == "stage 'ingest' has no parameters\n"
 
 
