@@ -24,6 +24,7 @@ from pipeline.project.project import Project
 
 _COPIES = 3
 """Stamps are written as partial work, as shards, and to DVC's cache."""
+_PIXEL_BYTES = 4
 _POOL_SHARE = 0.3
 """Bytes of the pool's tables per byte of the sweeps, at most: a sweep's row has 505 bytes, and a quarter is kept."""
 
@@ -135,10 +136,21 @@ def _space(project: Project, params: CutoutsParams, wanted: Sources | None) -> F
     root = project.data.local
     place = next(folder for folder in (root, *root.resolve().parents) if folder.exists())
     free = shutil.disk_usage(place).free / 1e9
-    stamps = 0 if wanted is None else len(wanted) * len(BANDS) * 4 * params.stamp_pixels**2 * _COPIES
-    needed = (stamps + _POOL_SHARE * _sweep_bytes(project)) / 1e9
-    about = " without cut-outs, whose number is not known yet" if wanted is None else ""
+    planned = _planned_stamps(project)
+    pixels = 0 if wanted is None else len(wanted) * params.stamp_pixels**2
+    if planned:
+        pixels += planned * int(project.values["stamps"]["cutting"]["stamp_pixels"]) ** 2
+    needed = (pixels * len(BANDS) * _PIXEL_BYTES * _COPIES + _POOL_SHARE * _sweep_bytes(project)) / 1e9
+    unknown = [what for what, count in (("cut-outs", wanted), ("simulated stamps", planned)) if count is None]
+    about = f" without {' and '.join(unknown)}, whose number is not known yet" if unknown else ""
     return Finding("disk", f"{free:.1f} GB are free in {place}, about {needed:.1f} GB are needed{about}", free > needed)
+
+
+def _planned_stamps(project: Project) -> int | None:
+    """Most stamps of all simulated sets (controls of one galaxy share one); None until all their plans are made."""
+    rows = {entry.card.slice: entry.card.rows for entry in cards.slices(project.data, "injection_manifest")}
+    plans = [str(entry["plan"]) for entry in project.values.get("simulated", {}).get("sets", {}).values()]
+    return sum(rows[plan] for plan in plans) if rows.keys() >= set(plans) else None
 
 
 def _sources(project: Project) -> Finding:

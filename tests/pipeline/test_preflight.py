@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from etl.config import CutoutsParams
 from etl.cutouts.cutting import Sources
+from lake.store import cards
 from pipeline.cli import dhs
 from pipeline.project import params as parameters
 from pipeline.project.project import Project
@@ -105,10 +107,25 @@ def test_the_command_prints_a_table_and_fails_where_something_lacks(
 
 def test_the_bank_of_a_set_of_simulated_stamps(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = project.folder / "bank.h5"
-    needed = {"sets": {"unpaired": {"bank": "data/code/nothing.json"}, "cosmos": {"bank": str(bank)}}}
+    plain = {"plan": "unpaired", "bank": "data/code/nothing.json"}
+    needed = {"sets": {"unpaired": plain, "cosmos": {"plan": "unpaired", "bank": str(bank)}}}
     asked = Project(project.folder, {**project.values, "simulated": needed})
     found = said(asked, wanted(0), monkeypatch)
     assert found["stamps cosmos"] == (False, f"{bank} is missing: `dhs bank build` makes it")
     assert "stamps unpaired" not in found
     bank.write_bytes(b"")
     assert said(asked, wanted(0), monkeypatch)["stamps cosmos"] == (True, f"real galaxies of {bank}")
+
+
+def test_the_room_for_simulated_stamps(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sets of a plan of a million stamps: 64 x 64 pixels of four bytes in three bands, three times."""
+    sets = {name: {"plan": "unpaired", "bank": "data/code/nothing.json"} for name in ("gaussian", "moffat")}
+    asked = Project(project.folder, {**project.values, "simulated": {"sets": sets}})
+    told = "without simulated stamps, whose number is not known yet"
+    assert said(asked, wanted(0), monkeypatch)["disk"][1].endswith(told)
+    real = cards.slices
+    plan = SimpleNamespace(card=SimpleNamespace(slice="unpaired", rows=1_000_000))
+    monkeypatch.setattr(
+        cards, "slices", lambda root, table: [plan] if table == "injection_manifest" else real(root, table)
+    )
+    assert "about 294.9 GB are needed" in said(asked, wanted(0), monkeypatch)["disk"][1]
