@@ -11,7 +11,7 @@ from lake.store import cards, delta
 from lake.store.cards import Slice
 from lake.upkeep import records
 from lake.upkeep.depot import Depot
-from lake.upkeep.pushing import Copy, Moved, bring
+from lake.upkeep.pushing import DAMAGED_THERE, Copy, Moved, bring
 from lake.upkeep.records import Hashes, Record
 
 NEVER_PUSHED = "its version is not in the remote: whoever committed its card has to run `dhs push`"
@@ -106,10 +106,10 @@ def fetch(remote: Depot, target: Depot, found: Sequence[Record], what: str) -> l
         for items, group in ((rows, record.data), (log, record.log)):
             items |= {item.name: Copy(shelf, item.key, target, item.name, item) for item in group}
     missing = {name: copy for name, copy in rows.items() if there.get(name) != copy.item.size}
-    bring(list(missing.values()), what)
+    bring(list(missing.values()), what, DAMAGED_THERE)
     entries = [log[name] for name in sorted(log) if name not in there]
     for copy in entries:
-        bring([copy], what)
+        bring([copy], what, DAMAGED_THERE)
     return [*missing.values(), *entries]
 
 

@@ -30,6 +30,10 @@ class Moved:
     problems: tuple[str, ...] = ()
 
 
+DAMAGED_THERE = "delete that file; `dhs push`, where it is intact, brings it again"
+"""The cure for a damaged file in a remote: what is there is never written over."""
+
+
 @dataclass(frozen=True)
 class Copy:
     """A file to bring from one place to another, under another name."""
@@ -76,8 +80,11 @@ def push(root: DataRoot, remote: Depot, entries: Iterable[Slice]) -> Moved:
     return Moved(done.slices, done.files, done.size, tuple(problems))
 
 
-def bring(copies: Sequence[Copy], what: str) -> None:
-    """Copy files, several at a time, and check what arrives; the first failure ends it."""
+def bring(copies: Sequence[Copy], what: str, cure: str = "") -> None:
+    """Copy files, several at a time, and check what arrives; the first failure ends it.
+
+    DamagedError, which ends with the ``cure``, if a file's bytes have another checksum.
+    """
     if not copies:
         return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -85,8 +92,10 @@ def bring(copies: Sequence[Copy], what: str) -> None:
         try:
             for job in progress.track(jobs, what):
                 job.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if cure and isinstance(error, DamagedError):
+                raise DamagedError(f"{error}; {cure}") from error
             raise
 
 

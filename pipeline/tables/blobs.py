@@ -15,7 +15,7 @@ from typing import Any
 
 from lake.errors import DarkHaloError, UnreachableError, one_line
 from lake.upkeep.depot import Depot
-from lake.upkeep.pushing import Copy, Moved, bring
+from lake.upkeep.pushing import DAMAGED_THERE, Copy, Moved, bring
 from lake.upkeep.records import Item
 from pipeline.tables import finderfolders
 from pipeline.tables.finderfolders import ENDING, key
@@ -91,7 +91,7 @@ def pull(found: Kept, remote: Depot, folder: Path) -> Moved:
         for out in found.outs
         if out.name.endswith(ENDING) and key(out.name) not in own and key(out.name) in there
     }
-    done = _brought(listings, "Pulling DVC's listings", [])
+    done = _brought(listings, "Pulling DVC's listings", [], DAMAGED_THERE)
     own |= {key(name): copy.item.size for name, copy in listings.items()}
     problems: list[str] = []
     whole: list[Path] = []
@@ -106,7 +106,7 @@ def pull(found: Kept, remote: Depot, folder: Path) -> Moved:
             continue
         copies |= {name: _copy(store, found.cache, name, there[key(name)]) for name in needed}
         whole.append(out.path)
-    then = _brought(copies, "Pulling DVC's files", problems)
+    then = _brought(copies, "Pulling DVC's files", problems, DAMAGED_THERE)
     if whole:
         _check_out(folder, whole)
     return _sum(done, [then, *(finderfolders.pull(one.path, one.name, store) for one in found.finders)])
@@ -148,8 +148,8 @@ def _copy(source: Depot, target: Depot, name: str, size: int) -> Copy:
     return Copy(source, item.name, target, item.name, item, "md5")
 
 
-def _brought(copies: dict[str, Copy], what: str, problems: Sequence[str]) -> Moved:
+def _brought(copies: dict[str, Copy], what: str, problems: Sequence[str], cure: str = "") -> Moved:
     """The copies made: files first, then listings of folders, so that a listing says that all its files are there."""
     for last in (False, True):
-        bring([copy for name, copy in copies.items() if name.endswith(ENDING) is last], what)
+        bring([copy for name, copy in copies.items() if name.endswith(ENDING) is last], what, cure)
     return Moved(0, len(copies), sum(copy.item.size for copy in copies.values()), tuple(problems))

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from lake.errors import DamagedError
 from lake.files.publishing import published_folder
 from lake.upkeep.depot import Depot
-from lake.upkeep.pushing import Copy, Moved, bring
+from lake.upkeep.pushing import DAMAGED_THERE, Copy, Moved, bring
 from lake.upkeep.records import Item
 
 ENDING = ".dir"
@@ -58,7 +58,11 @@ def pull(folder: Path, name: str, store: Depot) -> Moved:
     shutil.rmtree(draft, ignore_errors=True)
     with published_folder(folder, draft):
         target = Depot.at(str(draft))
-        bring([Copy(store, key(i.sha256), target, i.name, i, "md5") for i in items], f"Pulling {folder.name}")
+        bring(
+            [Copy(store, key(i.sha256), target, i.name, i, "md5") for i in items],
+            f"Pulling {folder.name}",
+            DAMAGED_THERE,
+        )
     return Moved(0, len(items), sum(Depot.at(str(folder)).sizes().values()))
 
 
