@@ -109,7 +109,8 @@ def test_the_documented_coverage_of_weighted_intervals_is_reproduced() -> None:
     rows = table([[SETTINGS[place] for place in chosen[part::3]] for part in range(3)], 140)
     assert len(rows) == 6
     for name, scatter, _, lowest, median, _ in rows:
-        row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {scatter} |"))
+        named = [line for line in page.splitlines() if line.startswith(f"| {name} | {scatter} |")]
+        (row,) = (line for line in named if line.count("|") > 10)  # not that of hosts with this correlation
         documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[-2:]]
         assert lowest == pytest.approx(documented[0], abs=0.025)
         assert median == pytest.approx(documented[1], abs=0.01)
