@@ -52,7 +52,7 @@ def test_its_stored_results_are_those_of_its_cells(shown: list[Any]) -> None:
             head = "".join(stored["data"]["text/html"]).partition("</thead>")[0]
             assert all(f"<th>{name}</th>" in head for name in value.columns)
     (listed,) = notebook.code_cells(NOTEBOOK)[0]["outputs"]
-    assert f"<p>{len(shown[0])} rows" in "".join(listed["data"]["text/html"]), "tables or views have come or gone"
+    assert f"[{len(shown[0])} rows x" in "".join(listed["data"]["text/plain"]), "tables or views have come or gone"
 
 
 def test_without_a_project_the_data_folder_is_named(
