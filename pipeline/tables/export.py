@@ -29,7 +29,8 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
     if out is None:
         if style == "table":
             click.echo(table_text(rows, short, _width()))
-        for part in {"csv": _csv_parts, "json": _json_parts}[style](rows) if style != "table" else ():
+            return
+        for part in {"csv": _csv_parts, "json": _json_parts}[style](rows):
             click.echo(part, nl=False)
         return
     checked_out(out)
@@ -85,7 +86,7 @@ def _json_parts(rows: pa.Table) -> Iterator[str]:
         allowed = "a query whose columns have different names, for JSON (`... as NAME` names one)"
         raise invalid("SQL", allowed, f"two named {repeated[0]}")
     before = "["
-    for batch in rows.to_batches(max_chunksize=_JSON_ROWS):
+    for batch in filter(len, rows.to_batches(max_chunksize=_JSON_ROWS)):  # a table may have parts without rows
         yield before + ",\n ".join(json_text(row) for row in batch.to_pylist())
         before = ",\n "
     yield "]\n" if rows.num_rows else "[]\n"

@@ -275,3 +275,6 @@ def test_json_loses_no_column_and_is_written_in_parts() -> None:
     assert len(whole[0]) < len("".join(whole)) / 2
     assert [row["i"] for row in json.loads("".join(whole))] == list(range(25_000))
     assert json.loads("".join(_json_parts(pa.table({"i": pa.array([], pa.int64())})))) == []
+    none, some = pa.array([], pa.int64()), pa.array([1, 2])
+    parted = pa.table({"i": pa.chunked_array([none, some, none, some])})
+    assert [row["i"] for row in json.loads("".join(_json_parts(parted)))] == [1, 2, 1, 2]
