@@ -17,13 +17,17 @@ import pytest
 
 from etl.catalogues import partfile, pool
 from etl.files import sweepfiles
+from lake import yamltext
 from lake.files import storage
-from lake.store import cards, delta, parts
+from lake.store import cards, delta
 from lake.upkeep import collecting
 from lake.upkeep.references import references
+from pipeline.project.project import Project
+from pipeline.tables import verifying
 from tests.etl.inprocess import Here
 from tests.etl.pooled import Survey, sweep
 from tests.lake import stores
+from tests.pipeline.checkout import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +153,13 @@ def test_a_part_whose_rows_were_damaged_is_made_again_once_the_table_is_forgotte
     good = part.read_bytes()
     part.write_bytes(good[:500] + bytes([good[500] ^ 4]) + good[501:])
     assert survey.made().parts.fingerprint == before.fingerprint, "what is there is not read again"
-    parts.forget(survey.root, "tractor_pool")
+    values = yamltext.values((PROJECT / "params.yaml").read_text())
+    project = Project(survey.folder.parent, {"survey": values["survey"]})
+    (finding,) = verifying.check(project, deep=True)
+    assert verifying.repair(project, [finding]) == ["dvc repro"]
     seen, card = survey.published()
     assert (len(seen), card) == (3, before)
+    assert verifying.check(project, deep=True) == []
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:

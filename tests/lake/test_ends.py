@@ -16,6 +16,7 @@ from lake.errors import DamagedError, DamagedLogError
 from lake.store import cards, delta
 from lake.upkeep import ends
 from lake.upkeep.ends import Ends
+from pipeline.tables import verifying
 from tests.etl.pooled import Survey, sweep
 
 
@@ -61,6 +62,10 @@ def test_a_footer_that_hides_rows_is_found(survey: Survey, changed: Callable[[Pa
     assert pq.read_table(path).num_rows == 20
     with pytest.raises(DamagedError, match=rf"{path.name} is wrong about the ends of dec"):
         require(survey)
+    (finding,) = verifying._tables(survey.root, deep=True)
+    assert f"{path.name} is wrong about the ends of dec" in finding.sentence
+    assert [entry.name for entry in finding.forget] == ["tractor_pool"]
+    assert not list(verifying._tables(survey.root, deep=False))
 
 
 @pytest.mark.parametrize(("kind", "column", "value"), [
@@ -83,6 +88,8 @@ def test_a_log_that_hides_rows_is_found(
     changed(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
     with pytest.raises(DamagedLogError, match=rf"the log is wrong about the ends of {column} in part-.*"):
         require(survey)
+    (finding,) = verifying._tables(survey.root, deep=True)
+    assert finding.table == "tractor_pool", "a log is set aside with its table"
 
 
 def test_a_footer_whose_text_is_no_text_is_found(survey: Survey, changed: Callable[[Path, bytes], None]) -> None:
