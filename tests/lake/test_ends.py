@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import duckdb
@@ -100,6 +102,35 @@ def test_a_footer_whose_text_is_no_text_is_found(survey: Survey, changed: Callab
     changed(path, content[:footer] + content[footer:].replace(b"c:10000_0001p000_0", b"\xffc10000_0001p000_0"))
     with pytest.raises(DamagedError, match=rf"{path.name} is wrong about the ends of galaxy_id"):
         require(survey)
+
+
+def test_a_column_whose_name_is_no_text_is_found(survey: Survey, changed: Callable[[Path, bytes], None]) -> None:
+    (path,) = Path(survey.root.table("tractor_pool")).glob("part-*.parquet")
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    changed(path, content[:footer] + content[footer:].replace(b"\x06flux_g", b"\x06\xe1lux_g"))
+    with pytest.raises(DamagedError, match=rf"{path.name} has a column whose name is no text"):
+        require(survey)
+
+
+def mistyped(content: bytes) -> Iterator[bytes]:
+    """A file with one bit of its footer changed, so that a chunk has another type than its column; rows are read."""
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for place, bit in product(range(footer, len(content) - 8), range(4)):
+        other = content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+        with suppress(OSError, pa.ArrowException):
+            pq.read_table(pa.BufferReader(other))  # Arrow aborts over the metadata of some that it cannot read
+            found = pq.read_metadata(pa.BufferReader(other))
+            if found.row_group(0).column(0).physical_type != found.schema.column(0).physical_type:
+                yield other
+
+
+def test_a_footer_with_the_type_of_another_column_is_found(tmp_path: Path) -> None:
+    """Arrow ends the process where it is asked for such statistics."""
+    pq.write_table(pa.table({"x": [1.5, 2.5]}), tmp_path / "part")
+    spoilt = next(mistyped((tmp_path / "part").read_bytes()))
+    ((column, claim, _),) = ends._row_groups(pq.ParquetFile(pa.BufferReader(spoilt)))
+    assert (column, claim) == ("x", None)
 
 
 @pytest.mark.parametrize(
