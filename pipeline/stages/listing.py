@@ -16,6 +16,8 @@ from pipeline.project.project import Project
 FOLDERS = ("sweeps", "coadds")
 NOTHING = "[]\n"
 _PRIORS = (".yaml", ".yml")
+_IMAGES = ".fits"
+"""Of a catalogue of galaxies and of the images beside it, in small or capital letters."""
 
 
 def run(project: Project) -> None:
@@ -48,8 +50,8 @@ def of_grid(grid: Any, folder: Path) -> Iterator[tuple[str, Path]]:
         yield prior, folder / prior
     if isinstance(galaxies, Mapping) and isinstance(path := galaxies.get("path"), str):
         yield path, folder / path
-        near = (folder / path).parent.glob("*.fits") if path.endswith(".fits") else ()
-        yield from ((str(Path(path).parent / file.name), file) for file in near)
+        near = (folder / path).parent.glob("*") if path.lower().endswith(_IMAGES) else ()
+        yield from ((str(Path(path).parent / file.name), file) for file in near if file.name.lower().endswith(_IMAGES))
     if isinstance(model, str):
         yield from ((model, place) for place in _source(model.partition(":")[0]))
 

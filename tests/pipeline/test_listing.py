@@ -176,6 +176,9 @@ def test_the_users_files_that_the_grid_names_are_listed_and_it_depends_on_them(
         assert {one for one in after if after[one] != before[one]} == {name}
         before = after
     assert set(listed(tmp_path, {"prior": "v1", "real_sources": {"path": "bank.h5"}})) == {"bank.h5"}
+    (tmp_path / "sources" / "CAT.FITS").write_text("third")
+    capitals = listed(tmp_path, {"prior": "v1", "real_sources": {"path": "sources/CAT.FITS"}})
+    assert set(capitals) == {"sources/CAT.FITS", "sources/cat.fits", "sources/cat_images.fits"}
     assert listed(tmp_path, {"prior": "gone.yaml", "source_model": "no.such:Model"}) == {"gone.yaml": ["a broken link"]}
     for nothing in (None, "v1", {"prior": "v1", "real_sources": None, "source_model": None}):
         assert listed(tmp_path, nothing) == {}
