@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from injection.experiment.setting import Setting
 from lake.errors import DataError
 from lake.root import DataRoot
+from pipeline.experiment import grids, trials
 from pipeline.experiment.gridparams import as_filled, sources_hash
 from pipeline.project.outputs import write_grid_facts
 from tests.injection.scenes import planned
@@ -39,3 +43,18 @@ def test_profiles_have_no_sources_that_could_change(tmp_path: Path) -> None:
     setting = planned().setting
     assert sources_hash(setting) is None
     assert as_filled(filled(tmp_path, setting), "mine", setting) is setting
+
+
+def test_stages_that_draw_for_a_finished_grid_refuse_another_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, now = filled(tmp_path, planned().setting), planned(prior="anchored").setting
+    context: Any = SimpleNamespace(root=root, generation="mine", seed=now.seed, project=None, read=None)
+    for module in (grids, trials):
+        monkeypatch.setattr(module, "grid_params", lambda root, generation: now.grid)
+        monkeypatch.setattr(module, "survey_hosts", lambda *given: now.hosts)
+    with pytest.raises(DataError, match="the prior changed after the grid of mine was filled"):
+        grids.scored_setting(context, "mine", pa.table({"seed": [now.seed]}))
+    nothing: Any = None
+    with pytest.raises(DataError, match="the prior changed after the grid of mine was filled"):
+        trials.trials_of(context, nothing, nothing)
