@@ -13,7 +13,7 @@ from injection.experiment.setting import Setting
 from lake.errors import DataError
 from lake.root import DataRoot
 from pipeline.experiment import grids, trials
-from pipeline.experiment.gridparams import as_filled, sources_hash
+from pipeline.experiment.gridparams import as_filled, grid_params, sources_hash
 from pipeline.project.outputs import write_grid_facts
 from tests.injection.scenes import planned
 
@@ -58,3 +58,19 @@ def test_stages_that_draw_for_a_finished_grid_refuse_another_prior(
     nothing: Any = None
     with pytest.raises(DataError, match="the prior changed after the grid of mine was filled"):
         trials.trials_of(context, nothing, nothing)
+
+
+def test_a_grid_keeps_what_its_setting_is_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, setting = DataRoot.of(tmp_path), planned(source_model=PAIRS).setting
+
+    def nothing(*given: object) -> None:
+        """Neither scores nor lineage are needed."""
+
+    monkeypatch.setattr(grids, "fill", nothing)
+    context: Any = SimpleNamespace(
+        root=root, generation="mine", note_input=nothing, write_lineage=nothing, work=lambda *parts: tmp_path / "work"
+    )
+    scorer: Any = SimpleNamespace(checkpoint_id="c")
+    grids.fill_grid(context, setting, scorer, "main", "mine")
+    assert as_filled(root, "mine", setting) is setting
+    assert grid_params(root, "mine") == setting.grid
