@@ -180,6 +180,10 @@ def test_the_users_files_that_the_grid_names_are_listed_and_it_depends_on_them(
     capitals = listed(tmp_path, {"prior": "v1", "real_sources": {"path": "sources/CAT.FITS"}})
     assert set(capitals) == {"sources/CAT.FITS", "sources/cat.fits", "sources/cat_images.fits"}
     assert listed(tmp_path, {"prior": "gone.yaml", "source_model": "no.such:Model"}) == {"gone.yaml": ["a broken link"]}
+    for name, code in (("faulty", "1 / 0\n"), ("ends", "raise SystemExit(2)\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(code)
+        assert listed(tmp_path, {"prior": "v1", "source_model": f"{name}.models:Model"}) == {}
     for nothing in (None, "v1", {"prior": "v1", "real_sources": None, "source_model": None}):
         assert listed(tmp_path, nothing) == {}
     stages = yamltext.values((PROJECT / "dvc.yaml").read_text())["stages"]
