@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from injection.config import GridParams
-from injection.experiment.setting import Setting
 from lake.errors import DataError, ParameterError
 from lake.root import DataRoot
 from pipeline.project.outputs import grid_facts
+
+if TYPE_CHECKING:  # numba, which it compiles with, takes as long to import as a completeness query
+    from injection.experiment.setting import Setting
 
 
 def grid_params(root: DataRoot, generation: str) -> GridParams:
