@@ -12,14 +12,14 @@ from pipeline.commands.opening import enter, project
 @click.command()
 def doctor() -> None:
     """Report what this machine lacks, if anything."""
-    from pipeline.doctor import problems
+    from pipeline.doctor import SUFFICIENT, problems
 
     found = problems(str(enter()))
     for problem in found:
         click.echo(problem, err=True)
     if found:
         sys.exit(1)
-    click.echo("Python, Java, disk and memory are sufficient")
+    click.echo(SUFFICIENT)
 
 
 @click.command()
