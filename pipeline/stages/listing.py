@@ -3,40 +3,29 @@ every run: stages depend on the listings, and run again when a file's content ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from etl.files import listing
-from lake.files import atomic
 from pipeline.project.project import Project
 
 FOLDERS = ("sweeps", "coadds")
-NOTHING = "[]\n"
 _PRIORS = (".yaml", ".yml")
 _IMAGES = ".fits"
 """Of a catalogue of galaxies and of the images beside it, in small or capital letters."""
 
 
 def run(project: Project) -> None:
-    data, survey = project.data, project.survey.folder
+    data, survey, made = project.data, project.survey.folder, project.data.local / "listing"
     for name in FOLDERS:
         folder = f"{survey if '://' in survey else project.folder / survey}/{name}"
-        _list(project, name, partial(listing.write, folder, memory=listing.memory(data, folder)))
+        listing.write(folder, made / f"{name}.jsonl", listing.memory(data, folder))
     for own in (data.registry, data.judged):
-        _list(project, own.name, partial(listing.write, str(own), memory=data.work("listing", f"{own.name}.jsonl")))
+        listing.write(str(own), made / f"{own.name}.jsonl", data.work("listing", f"{own.name}.jsonl"))
     files = dict(of_grid(project.values.get("grid"), project.folder))
-    _list(project, "grid", partial(listing.write_files, files, memory=data.work("listing", "grid.jsonl")))
-
-
-def _list(project: Project, name: str, write: Callable[..., None]) -> None:
-    """A listing; if there are no files a single line, since DVC warns of files that are empty."""
-    target = project.data.local / "listing" / f"{name}.jsonl"
-    write(target=target)
-    if not target.stat().st_size:
-        atomic.write_text(target, NOTHING)
+    listing.write_files(files, made / "grid.jsonl", data.work("listing", "grid.jsonl"))
 
 
 def of_grid(grid: Any, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -84,8 +84,8 @@ def loose(project: Project) -> str | None:
 def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
 
-    Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
-    (a table that cannot be read, a damaged card).
+    Damaged bytes are set aside under ``.damaged``; cards, pins and accounts of parts, which are made again, are deleted.
+    Nothing is touched while a finding has no such cure (a table that cannot be read, a damaged card).
     """
     root = project.data
     if not all(finding.mendable for finding in findings):

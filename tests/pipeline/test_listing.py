@@ -44,11 +44,14 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     project = project_in(tmp_path)
     listings = project.data.local / "listing"
     (tmp_path / project.survey.folder / "coadds").mkdir(parents=True)
+    written = []
     for _ in range(2):
         stage.run(project)
         assert {path.name: path.read_text() for path in listings.iterdir()} == {
             f"{name}.jsonl": "[]\n" for name in ("sweeps", "coadds", "registry", "judged", "grid")
         }
+        written.append({path.name: path.stat().st_mtime_ns for path in listings.iterdir()})
+    assert written[0] == written[1], "what has not changed is not written again"
     project.data.judged.mkdir()
     (project.data.judged / "unclean.csv").write_text("a\n")
     stage.run(project)
