@@ -84,7 +84,7 @@ def loose(project: Project) -> str | None:
 def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
 
-    Damaged bytes are set aside under ``.damaged``; cards, pins and accounts of parts, which are made again, are deleted.
+    Damaged bytes are set aside under ``.damaged``; cards, pins and accounts of parts are deleted and made again.
     Nothing is touched while a finding has no such cure (a table that cannot be read, a damaged card).
     """
     root = project.data

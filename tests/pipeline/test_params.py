@@ -92,7 +92,7 @@ def test_an_unknown_key_is_named(project: Path) -> None:
 
 def test_an_unknown_section_is_named(project: Path) -> None:
     change(project / "params" / "demo.yaml", "pol", min_nobs=3)
-    with pytest.raises(ParameterError, match="'pol' must be a known section .* did you mean 'pool'?"):
+    with pytest.raises(ParameterError, match=r"'pol' must be a known section .*; did you mean 'pool'"):
         params.resolve(project, "demo")
 
 
