@@ -104,7 +104,7 @@ def test_intervals_cover_where_weights_go_with_the_outcome(
 @pytest.mark.slow
 def test_the_documented_coverage_of_weighted_intervals_is_reproduced() -> None:
     """A sample of the settings; a median of fifteen settings of 140 samples has an error of half a point."""
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     chosen = np.random.default_rng(5).choice(len(SETTINGS), 180, replace=False)
     rows = table([[SETTINGS[place] for place in chosen[part::3]] for part in range(3)], 140)
     assert len(rows) == 6
