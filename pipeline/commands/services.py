@@ -54,7 +54,7 @@ def ui(port: int) -> None:
 
 @click.group()
 def server() -> None:
-    """The project's own Spark Connect server (started when needed, stops after ten idle minutes)."""
+    """Show or stop the project's own Spark Connect server (started when needed, stops after ten idle minutes)."""
 
 
 @server.command()
