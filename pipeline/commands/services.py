@@ -33,6 +33,7 @@ def ui(port: int) -> None:
     from modeling.tracking.page import address
     from modeling.tracking.pastruns import import_history
     from modeling.tracking.rundatabase import told
+    from modeling.tracking.runs import end_lost
     from modeling.tracking.runstore import RunStore
 
     with socket.socket() as probe:
@@ -44,6 +45,7 @@ def ui(port: int) -> None:
     place = project()
     with told(place.data.mlflow_database):
         import_history(place.data)
+        end_lost(place.data)
     click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {address(RunStore(place.data), port)}")
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     options += ["--backend-store-uri", f"sqlite:///{place.data.mlflow_database.resolve()}"]

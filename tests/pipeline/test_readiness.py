@@ -294,6 +294,21 @@ def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(proje
     assert project.trained == ["rehearsal-demo1", "rehearsal-demo2"]
 
 
+def test_a_rehearsal_starts_from_imagenet_weights_where_their_file_is(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    wanted = Wanted("gen4", rehearse=True)
+    assert [each.network.pretrained for each in chain(project, wanted).trained.values()] == [False, False]
+    held = tmp_path / "hub" / "checkpoints" / "efficientnet_v2_s-dd5fe13b.pth"
+    held.parent.mkdir(parents=True)
+    held.touch()
+    found = chain(project, wanted).trained.values()
+    assert [each.network.pretrained for each in found] == [True, False], "gen4 starts from gen2"
+    plain = Wanted("gen2", ["network.pretrained=false"], rehearse=True)
+    assert not chain(project, plain).trained["rehearsal-gen2"].network.pretrained
+
+
 @pytest.fixture(scope="module")
 def rehearsing(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with every manifest that a rehearsal trains on."""
