@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def test_a_prior_of_ones_own_is_read_once_and_travels_with_the_renderer(tmp_path
     file.write_text("base: training\nmeaning: flat\nlens_q: {kind: uniform, low: 0.3, high: 0.31}\n")
     made = renderer(prior=str(file))
     file.unlink()
-    drawn = pickle.loads(pickle.dumps(made)).parameters(planned(3), SIDE)
+    drawn = copy.deepcopy(made).parameters(planned(3), SIDE)
     assert pc.max(drawn["lens_q"]).as_py() < 0.31
     assert made.prior.digest() != renderer().prior.digest()
 
