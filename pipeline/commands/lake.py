@@ -13,7 +13,9 @@ from pipeline.commands.opening import FORMAT, OUT, project
 
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
 
-_INVALID = click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
+_INVALID = click.option(
+    "--invalid", is_flag=True, help="Include results of invalidated runs (`dhs registry` lists them)."
+)
 
 
 @click.command()

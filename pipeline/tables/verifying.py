@@ -77,7 +77,7 @@ def loose(project: Project) -> str | None:
         found = collecting.waste(root, references(root), 0.0)
         if files := sum(len(one.files) for one in found):
             size = size_text(sum(one.size for one in found))
-            return f"{files} files of tables ({size}) belong to no version that is pinned; `dhs lake gc` tells which"
+            return f"{files} files of tables ({size}) belong to no version that is pinned; `dhs lake gc` lists them"
     return None
 
 

@@ -375,12 +375,12 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
         row["prior"] = "d06"
     frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", rows)])
     call = (CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
-    with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
+    with pytest.raises(DataError, match="completeness must be of one prior, got d06, v1"):
         completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
     one = frames.injections.where("prior = 'v1'")
-    with pytest.raises(DataError, match="are outside all planned cells"):
+    with pytest.raises(DataError, match="lie in no planned cell"):
         completeness.summarise(jobs_spark, one, frames.injection_scores, CELLS.slice(4), *call[1:])
-    with pytest.raises(DataError, match="completeness is of one grid_id, got no rows"):
+    with pytest.raises(DataError, match="completeness must be of one grid_id, got no rows"):
         completeness.summarise(jobs_spark, one.where("false"), frames.injection_scores, *call)
 
 
