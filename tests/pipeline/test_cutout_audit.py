@@ -434,6 +434,15 @@ def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], use
         assert all(len(set(found[np.array(pixels) == pixel])) == 1 for pixel in pixels), "neighbours stay together"
 
 
+def test_a_set_of_which_no_object_has_what_the_finder_needs_is_refused(tmp_path: Path) -> None:
+    path, at = write_set(tmp_path / "set", 12, 4), project(tmp_path)
+    table = pd.read_csv(path.parent / "objects.csv").assign(seeing="good")
+    table.to_csv(path.parent / "objects.csv", index=False)
+    said = "none of the 12 objects of own can be used: own:o000: it lacks seeing or ebv, which the finder needs"
+    with pytest.raises(DataError, match=said):
+        audit_cutouts(at, Request(f"{HERE}:ByNumbers", path.parent, path, "blue"))
+
+
 def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, quick: None) -> None:
     profile = {"kind": "fwhm", "profile": "moffat", "beta": 3.0, "includes_pixel": True, "arcsec": "seeing"}
     noise = {"kind": "pixel_sigma", "value": 0.5}
@@ -444,7 +453,8 @@ def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, qu
     table.to_csv(path.parent / "objects.csv", index=False)
     audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
     lost = rows(at, "quarantine", "audit.blue-own")["reason"].to_list()
-    assert lost == [f"own:o{row:03d}: its PSF, or its noise in the reference band, is not known" for row in (9, 12)]
+    reason = "its PSF or noise is not known: it has no positive psf_fwhm_g_arcsec"
+    assert lost == [f"own:o{row:03d}: {reason}" for row in (9, 12)]
     injections = rows(at, "set_injections")
     assert injections["host_psf_fwhm_nea_arcsec"].between(0.7, 1.4).all()
     sigma = 0.5 * 10 ** (0.4 * (22.5 - 27.0))
