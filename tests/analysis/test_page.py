@@ -9,6 +9,7 @@ from html import unescape
 from importlib import resources
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import sqlglot
 from sqlglot import exp
@@ -18,6 +19,7 @@ from analysis.figures.style import canvas, paper, svg
 from analysis.page.layout import Part, numbered
 from analysis.page.parts import parts_of
 from analysis.reporting.views import Shown, TableView
+from analysis.statistics.completeness import interval_of
 from lake import tables
 
 
@@ -126,6 +128,11 @@ def test_data_of_a_figure_are_what_it_shows(made, inputs):
     stored = stored[stored["threshold_id"] == inputs.params.headline_threshold_id]
     assert frame["detected"].sum() == stored["detected"].sum()
     assert frame["n"].sum() == stored["n"].sum()
+    ends = [
+        sorted(interval_of(row) for _, row in rows[rows["n"] > 0].iterrows()) for rows in (frame, stored)
+    ]  # those that the picture shows
+    assert [kind for *_, kind in ends[0]] == [kind for *_, kind in ends[1]]
+    np.testing.assert_allclose([end[:2] for end in ends[0]], [end[:2] for end in ends[1]], atol=1e-8)
     filled = frame[frame["n"] > 0]
     assert (filled["completeness"] - filled["detected"] / filled["n"]).abs().max() < 1e-7
 
