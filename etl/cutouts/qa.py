@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 _R = BANDS.index("r")
 _AT_A_TIME = 64
 """Stamps measured together: few enough to stay in the processor's cache."""
-_BINS = 4096
+_BINS, _FEW = 2048, 64
 
 
 @dataclass(frozen=True)
@@ -53,23 +53,23 @@ def measure(stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, rings
     """
     batch, pixels = len(stamps), stamps[0, 0].size if len(stamps) else 1
     flat = stamps.reshape(batch, len(BANDS), -1)
-    finite = np.isfinite(flat)
+    lost, zero = _counts(flat)
     r = flat[:, _R]
-    if not finite[:, _R].all():
-        r = np.where(finite[:, _R], r, np.float32(np.nan))
+    if lost[:, _R].any():
+        r = np.where(np.isfinite(r), r, np.float32(np.nan))
     core, outer = _mean(r[:, rings.core]), _mean(r[:, rings.outer])
     low, middle, high = _percentiles(r, (1, 50, 99))
     nothing = np.full(batch, np.nan)
     every = len(BANDS) * pixels
     return {
-        "nan_fraction": 1.0 - np.count_nonzero(finite, axis=(1, 2)) / every,
-        "core_nan_fraction": 1.0 - finite[:, :, rings.core].mean(axis=(1, 2)),
-        "zero_fraction": 1.0 - np.count_nonzero(flat, axis=(1, 2)) / every,
+        "nan_fraction": 1.0 - (every - lost.sum(axis=1)) / every,
+        "core_nan_fraction": 1.0 - np.isfinite(flat[:, :, rings.core]).mean(axis=(1, 2)),
+        "zero_fraction": 1.0 - (every - zero.sum(axis=1)) / every,
         "masked_fraction": nothing if masked is None else np.count_nonzero(masked, axis=(1, 2)) / pixels,
         "core_mean_r": core,
         "annulus_mean_r": _mean(r[:, rings.annulus]),
         "outer_mean_r": outer,
-        "mad_r": _percentiles(np.abs(r - middle[:, None]), (50,))[0],
+        "mad_r": _percentiles(r, (50,), middle)[0],
         "asymmetry_r": _asymmetry(r, rings),
         "radial_gradient_r": core - outer,
         "percentile_1_r": low,
@@ -129,35 +129,44 @@ def _verdicts(why: Sequence[str | None], metrics: dict[str, Floats]) -> list[dic
 
 
 def _mean(values: NDArray[Any]) -> Floats:
-    values = values.astype(np.float64)
-    count = np.isfinite(values).sum(axis=1)
-    total = np.nansum(values, axis=1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return _over(*_sums(values.astype(np.float64)))
 
 
-def _percentiles(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
-    """Percentiles (percent, batch) of the values of each row that are not NaN, as ``numpy.nanpercentile`` gives them of
-    double precision."""
+def _sums(values: Floats) -> tuple[Floats, Floats]:
+    """Of each row, the sum of the values that are finite, others being NaN, and how many these are."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return values.sum(axis=1), np.full(len(values), float(values.shape[1]))
+    return np.nansum(values, axis=1), finite.sum(axis=1).astype(np.float64)
+
+
+def _over(total: Floats, count: Floats) -> Floats:
+    """NaN where nothing is counted."""
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def _percentiles(values: NDArray[Any], percents: tuple[float, ...], about: Floats | None = None) -> Floats:
+    """Percentiles (percent, batch) of the values of each row that are not NaN, or of their distances from a number for
+    each row, as ``numpy.nanpercentile`` gives them of double precision."""
     found = np.empty((len(percents), len(values)))
     holed = np.isnan(values).any(axis=1)
     for row in np.flatnonzero(holed):
         known = values[row][~np.isnan(values[row])].astype(np.float64)
+        known = known if about is None else np.abs(known - about[row])
         found[:, row] = np.percentile(known, percents) if known.size else np.nan
     whole = values if not holed.any() else values[~holed]
     if len(whole):
-        found[:, ~holed] = _interpolated(whole, percents)
+        found[:, ~holed] = _interpolated(whole, percents, about if about is None else about[~holed])
     return found
 
 
-def _interpolated(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
+def _interpolated(values: NDArray[Any], percents: tuple[float, ...], about: Floats | None) -> Floats:
     """Percentiles of rows without NaN, interpolated in double precision."""
     last = values.shape[1] - 1
     places = [percent / 100.0 * last for percent in percents]
     around = [(int(place), min(int(place) + (not place.is_integer()), last)) for place in places]
-    ranks = np.array(sorted({index for pair in around for index in pair}))
-    found = np.empty((len(values), len(ranks)))
-    _ranked(values, ranks, found)
-    rows = []
+    ranks = sorted({index for pair in around for index in pair})
+    found, rows = _ranked(values, ranks, about), []
     for place, pair in zip(places, around, strict=True):
         low, high = (found[:, index] for index in np.searchsorted(ranks, pair))
         share = place - pair[0]
@@ -165,55 +174,83 @@ def _interpolated(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
     return np.stack(rows)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _ranked(values: Any, ranks: Any, out: Any) -> None:
-    """Values (row, rank) of some ranks, ascending, in rows without NaN: by counting, in a fifth of the time of a sort.
+def _ranked(values: NDArray[Any], ranks: Sequence[int], about: Floats | None = None) -> Floats:
+    """Values (row, rank) of some ascending ranks, in rows without NaN, or of their distances from a number for each
+    row: by counting, in a tenth of the time of a sort."""
+    kind = values.dtype if about is None else np.dtype(np.float64)
+    low, high = values.min(axis=1), values.max(axis=1)
+    if about is not None:
+        low, high = np.zeros(len(about)), np.maximum(about - low, high - about)
+    found = np.empty((len(values), len(ranks)), dtype=kind)
+    _rank(values, about, low, high, np.array(ranks), np.empty(values.shape[1], dtype=kind), found)
+    return found.astype(np.float64)
 
-    The bits of a double, with the order of negative numbers reversed, are whole numbers in the order of the doubles.
-    They are counted in bins of equal width, and only those of a bin that has a wanted rank are sorted.
-    """
-    count = values.shape[1]
-    numbers, row = np.empty(count, dtype=np.float64), np.empty(count, dtype=np.float64)
-    keys, bins = row.view(np.uint64), np.empty(_BINS, dtype=np.int64)
-    top = np.uint64(1) << np.uint64(63)
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rank(values: Any, about: Any, low: Any, high: Any, ranks: Any, numbers: Any, out: Any) -> None:
     for place in range(len(values)):
-        for i in range(count):
-            numbers[i] = np.float64(values[place, i]) + 0.0  # no negative zero
-        bits = numbers.view(np.uint64)
-        low, high = ~np.uint64(0), np.uint64(0)
-        for i in range(count):
-            key = ~bits[i] if bits[i] & top else bits[i] | top
-            keys[i] = key
-            low, high = min(low, key), max(high, key)
-        _pick(keys, low, high, ranks, bins, numbers)
-        for i in range(len(ranks)):
-            out[place, i] = numbers[i]
+        for i in range(len(numbers)):
+            number = values[place, i] if about is None else abs(values[place, i] - about[place])
+            numbers[i] = number + numbers.dtype.type(0)  # no negative zero
+        _select(numbers, low[place], high[place], ranks, out[place])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pick(keys: Any, low: Any, high: Any, ranks: Any, bins: Any, out: Any) -> None:
-    """Write the numbers of some ranks to the beginning of ``out``."""
-    shift = np.uint64(0)
-    while (high - low) >> shift >= np.uint64(_BINS):
-        shift += np.uint64(1)
-    bins[:] = 0
-    for key in keys:
-        bins[(key - low) >> shift] += 1
-    inside, of, below, number = keys[:0].copy(), -1, 0, 0
-    top = np.uint64(1) << np.uint64(63)
-    for i in range(len(ranks)):
-        while below + bins[number] <= ranks[i]:
-            below, number = below + bins[number], number + 1
-        if of != number:
-            inside, of, held = np.empty(bins[number], dtype=np.uint64), number, 0
-            for key in keys:
-                if (key - low) >> shift == np.uint64(number):
-                    inside[held] = key
+def _select(numbers: Any, low: Any, high: Any, ranks: Any, out: Any) -> None:
+    """Write some ranks of numbers between ``low`` and ``high``. They are counted in bins of equal width, and of a bin
+    that has a wanted rank the same is done again until few are left, which are sorted.
+    """
+    scale = numbers.dtype.type(_BINS - 1) / (high - low)
+    if len(numbers) <= _FEW or not 0 < scale < np.inf:
+        ordered = np.sort(numbers)
+        for i in range(len(ranks)):
+            out[i] = ordered[ranks[i]]
+        return
+    bins, counts = np.empty(len(numbers), dtype=np.uint16), np.zeros(_BINS, dtype=np.int32)
+    for i in range(len(numbers)):
+        bins[i] = np.uint16(np.int32((numbers[i] - low) * scale))
+    for i in range(len(bins)):
+        counts[bins[i]] += 1
+    first, below, number = 0, 0, 0
+    while first < len(ranks):
+        while below + counts[number] <= ranks[first]:
+            below, number = below + counts[number], number + 1
+        stop = first + 1
+        while stop < len(ranks) and ranks[stop] < below + counts[number]:
+            stop += 1
+        inside = _inside(numbers, bins, number, counts[number])
+        _select(inside, inside.min(), inside.max(), ranks[first:stop] - below, out[first:stop])
+        first = stop
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _inside(numbers: Any, bins: Any, number: Any, count: Any) -> Any:
+    """The ``count`` numbers of a bin."""
+    found, held = np.empty(count, dtype=numbers.dtype), 0
+    for start in range(0, len(bins), _FEW):
+        some, hit = bins[start : start + _FEW], False
+        for i in range(len(some)):
+            hit |= some[i] == number
+        if hit:
+            for i in range(len(some)):
+                if some[i] == number:
+                    found[held] = numbers[start + i]
                     held += 1
-            inside.sort()
-        key = inside[ranks[i] - below]
-        bits = key ^ top if key & top else ~key
-        out.view(np.uint64)[i] = bits
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _counts(flat: Any) -> Any:
+    """How many pixels of images (batch, band, pixel) are not finite, and how many are zero: (batch, band) each."""
+    lost, zero = np.zeros(flat.shape[:2], dtype=np.int64), np.zeros(flat.shape[:2], dtype=np.int64)
+    for place in range(flat.shape[0]):
+        for band in range(flat.shape[1]):
+            row, gone, none = flat[place, band], np.int32(0), np.int32(0)
+            for i in range(len(row)):
+                gone += np.int32(not abs(row[i]) < np.float32(np.inf))
+                none += np.int32(row[i] == 0)
+            lost[place, band], zero[place, band] = gone, none
+    return lost, zero
 
 
 def _asymmetry(r: NDArray[Any], rings: Rings) -> Floats:
@@ -221,10 +258,9 @@ def _asymmetry(r: NDArray[Any], rings: Rings) -> Floats:
     residual, total, count = (np.zeros(len(r)) for _ in range(3))
     for ring in rings.within:
         values = r[:, ring].astype(np.float64)
-        mean = _mean(values)
-        residual += np.nansum((values - mean[:, None]) ** 2, axis=1)
-        total += np.nansum(values, axis=1)
-        count += np.isfinite(values).sum(axis=1)
-    mean_flux = np.divide(total, count, out=np.full(len(r), np.nan), where=count > 0)
-    rms = np.sqrt(np.divide(residual, count, out=np.full(len(r), np.nan), where=count > 0))
+        light, known = _sums(values)
+        residual += _sums((values - _over(light, known)[:, None]) ** 2)[0]
+        total += light
+        count += known
+    mean_flux, rms = _over(total, count), np.sqrt(_over(residual, count))
     return np.divide(rms, np.abs(mean_flux), out=np.full(len(r), np.nan), where=np.abs(mean_flux) > 0)

@@ -84,16 +84,17 @@ def _counted(data: Any, buffer: Any, low: Any, narrow: Any, last: Any, out: Any)
     Eight bytes at a time while there are as many, without a branch that the processor cannot foresee.
     """
     at, bits, held = buffer
-    whole = len(data) - 8
+    whole, mask = len(data) - 8, (np.uint64(1) << np.uint64(low)) - np.uint64(1)
     for place in range(len(out)):
         if place % 4 == 0 and at <= whole:
             bits |= _word(data, at) >> np.uint64(held)
             at, held = at + ((63 - held) >> 3), held | 56
         zeros = _leading_zeros(bits)
-        if zeros + low < held:
-            bits = (bits << np.uint64(zeros)) << np.uint64(1)
-            number = (np.uint64(zeros) << np.uint64(low)) | ((bits >> np.uint64(1)) >> np.uint64(63 - low))
-            bits, held = bits << np.uint64(low), held - zeros - 1 - low
+        used = zeros + 1 + low
+        if used <= held and used < 64:  # one shift of the buffer, on which the next pixel waits
+            rest = (bits >> np.uint64(64 - used)) & mask
+            number = (np.uint64(zeros) << np.uint64(low)) | rest
+            bits, held = bits << np.uint64(used), held - used
         else:
             at, bits, held, number = _long(data, at, _counting(bits, held), held, low)
             if held < 0:

@@ -470,6 +470,27 @@ def test_metrics_against_plain_numpy() -> None:
     ]
 
 
+def test_metrics_are_to_the_last_bit_those_of_numpy() -> None:
+    rng = np.random.default_rng(6)
+    stamps = rng.normal(0, 0.02, (5, 3, 64, 64)).astype(np.float32)
+    stamps[1, :, 30:34, 30:34] += 40
+    stamps[2, 1, :7], stamps[2, 0, 5, 5], stamps[3, 2, 9] = np.nan, np.inf, 0
+    stamps[4] = np.nan
+    found = qa.measure(stamps, None, qa.Rings.of(params("cutouts"), 64))
+    r = stamps[:4, 1].reshape(4, -1).astype(np.float64)
+    finite, pixels = np.isfinite(stamps).sum(axis=(1, 2, 3)), stamps[0].size
+    expected = {
+        "percentile_1_r": np.nanpercentile(r, 1, axis=1),
+        "percentile_99_r": np.nanpercentile(r, 99, axis=1),
+        "mad_r": np.nanmedian(np.abs(r - np.nanmedian(r, axis=1, keepdims=True)), axis=1),
+        "nan_fraction": 1.0 - finite[:4] / pixels,
+        "zero_fraction": 1.0 - np.count_nonzero(stamps[:4], axis=(1, 2, 3)) / pixels,
+    }
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name][:4], values, err_msg=name)
+    assert np.isnan([found[name][4] for name in ("percentile_1_r", "mad_r", "core_mean_r", "asymmetry_r")]).all()
+
+
 def test_a_symmetric_galaxy_has_no_asymmetry() -> None:
     y, x = np.indices((101, 101)) - 50.0
     smooth = np.exp(-np.hypot(x, y) / 6)

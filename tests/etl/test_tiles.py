@@ -204,11 +204,17 @@ def test_whole_numbers_with_a_blank_value_are_left_to_astropy(tmp_path: Path, ki
         np.zeros(SHAPE, np.float32),
         np.where(MASK, np.inf, -0.0),
         _RNG.integers(-2, 3, SHAPE).astype(np.float32),
+        np.exp(_RNG.uniform(-80, 80, SHAPE)).astype(np.float32),
+        np.where(_RNG.random(SHAPE) < 0.02, np.float32(1e30), NOISE),
+        np.where(MASK, np.float32(1e-45), np.float32(0)),
     ],
-    ids=["noise", "both signs", "deviations", "zeros", "infinite", "few"],
+    ids=["noise", "both signs", "deviations", "zeros", "infinite", "few", "all sizes", "bright", "tiny"],
 )
 def test_ranked_values_are_those_of_a_sort(values: np.ndarray) -> None:
-    ranks = np.array([0, 1, 2, 84, 85, 100, 168, 169])
-    found = np.empty((len(values), len(ranks)))
-    qa._ranked(values, ranks, found)
-    np.testing.assert_array_equal(found, np.sort(values.astype(np.float64), axis=1)[:, ranks])
+    ranks = [0, 1, 2, 84, 85, 100, 168, 169]
+    ordered = np.sort(values.astype(np.float64), axis=1)
+    np.testing.assert_array_equal(qa._ranked(values, ranks), ordered[:, ranks])
+    about = ordered[:, 85]
+    if np.isfinite(values).all():
+        apart = np.sort(np.abs(values - about[:, None]), axis=1)
+        np.testing.assert_array_equal(qa._ranked(values, ranks, about), apart[:, ranks])
