@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from lake.config import LensShares, Section
 
@@ -50,17 +48,10 @@ class EvaluateParams(Section):
 class CompletenessParams(Section):
     """How injection outcomes become completeness."""
 
-    source_mag_edges: tuple[float, ...] = Field(min_length=2)
+    source_mag_edges: tuple[float, ...]
     """Edges of the source-magnitude bins (reference band, AB mag, unlensed, as observed)."""
     host_covariates: tuple[str, ...] = Field(min_length=1)
     """Catalogue properties in which weighted hosts follow the lenses' hosts, see `analysis.fitted.propensity`."""
-
-    @field_validator("source_mag_edges")
-    @classmethod
-    def _rising(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
-        if any(high <= low for low, high in pairwise(edges)):
-            raise ValueError("must be strictly increasing")
-        return edges
 
 
 class DiagnosticParams(Section):

@@ -65,10 +65,7 @@ def _awaited(emr: Any, job: str, work: Submission, cluster: EmrParams) -> tuple[
     try:
         while state not in _ENDED:
             if time.monotonic() > deadline:
-                raise DarkHaloError(
-                    f"{work.name} is still {state} after {hours:g} h on cluster {job}, which is ended: raise "
-                    "step_hours_max and submit it again"
-                )
+                raise DarkHaloError(f"{work.name}: still {state} after {hours:g} h on cluster {job}")
             try:
                 with explained(cluster.region):
                     state, step = _state(emr, job)
