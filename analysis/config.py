@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from itertools import pairwise
+
+from pydantic import Field, field_validator
 
 from lake.config import LensShares, Section
 
@@ -48,10 +50,17 @@ class EvaluateParams(Section):
 class CompletenessParams(Section):
     """How injection outcomes become completeness."""
 
-    source_mag_edges: tuple[float, ...]
+    source_mag_edges: tuple[float, ...] = Field(min_length=2)
     """Edges of the source-magnitude bins (reference band, AB mag, unlensed, as observed)."""
     host_covariates: tuple[str, ...] = Field(min_length=1)
     """Catalogue properties in which weighted hosts follow the lenses' hosts, see `analysis.fitted.propensity`."""
+
+    @field_validator("source_mag_edges")
+    @classmethod
+    def _rising(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
+        if any(high <= low for low, high in pairwise(edges)):
+            raise ValueError("must be strictly increasing")
+        return edges
 
 
 class DiagnosticParams(Section):

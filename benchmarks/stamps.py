@@ -28,7 +28,7 @@ from etl.simulated.shards import ShardMaker
 from etl.spark.session import session
 from etl.stampconfig import PlanParams
 from etl.tables import writer
-from injection.experiment.training_stamps import StampRenderer, source_model
+from injection.experiment.training_stamps import StampRenderer, prior_of_lenses, source_model
 from lake import tables
 from lake.root import DataRoot
 from lake.sky.survey import SURVEY
@@ -76,7 +76,8 @@ def made_up(project: Project, name: str, configurations: int, bricks: int, galax
 
 def compared(survey: str, rows: pa.Table, given: StampsParams, chosen: StampSet, passes: int) -> float:
     """Processor time of a task per lens over that of the engine; the lower of ``passes`` runs of each."""
-    render = StampRenderer(given.rendering, chosen.psf_model, source_model(given.rendering, chosen), 1, SURVEY)
+    sources, prior = source_model(given.rendering, chosen), prior_of_lenses(given.rendering)
+    render = StampRenderer(given.rendering, prior, chosen.psf_model, sources, 1, SURVEY)
     lenses = int(np.sum(rows["label"].to_numpy()))
     parts, task = [], []
     for number in range(passes + 1):

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import runpy
+import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,7 +25,7 @@ _STAT_START = 19
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-"""How long a module may take to end after Ctrl-C before it is killed."""
+"""How long a module may take to end after Ctrl-C or SIGTERM before it is killed."""
 
 
 def identity(pid: int) -> str:
@@ -55,6 +58,17 @@ def is_alive(pid: int, known: str) -> bool:
         return False
 
 
+def this() -> str:
+    """Machine, number and identity of this process, for :func:`is_lost`."""
+    return f"{platform.node()} {os.getpid()} {identity(os.getpid())}"
+
+
+def is_lost(process: str) -> bool:
+    """Whether a process that ran on this machine has ended (or its machine was restarted); False for other machines."""
+    node, pid, known = process.rsplit(" ", 2)
+    return node == platform.node() and not is_alive(int(pid), known)
+
+
 def stopped(pid: int) -> int | None:
     """The first of a process and its children that was suspended (SIGSTOP) and so does not respond."""
     try:
@@ -84,6 +98,43 @@ def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str,
         raise
 
 
+@contextmanager
+def stoppable() -> Iterator[Callable[[], None]]:
+    """A block in which SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt, until ``close()``.
+
+    It gives ``close``. A signal that comes after the call takes effect at the end of the block. Signals reach the main
+    thread alone: in another one the block changes nothing.
+    """
+    closing, late = False, 0
+
+    def close() -> None:
+        nonlocal closing
+        closing = True
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal late
+        if closing:
+            late = number
+            return
+        close()
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield close
+        return
+    formers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    for each, former in formers.items():
+        if former is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(each, stop)
+    try:
+        yield close
+    finally:
+        for each, former in formers.items():
+            signal.signal(each, former)
+        if late:
+            os.kill(os.getpid(), late)
+
+
 def end_with_parent(pid: int | None = None, shell: str | None = None) -> None:
     """End when the process that started this one has ended for any reason, and end what this one has started.
 
@@ -104,6 +155,9 @@ def _await_end(links: list[tuple[int, int | None]]) -> None:
     """Wait until one of the (child, parent) pairs holds no longer, and end."""
     while all(_parent_of(child) == parent for child, parent in links):
         time.sleep(_POLL_SECONDS)
+    if callable(signal.getsignal(signal.SIGTERM)):  # a block of `stoppable`, which may end in order
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE_SECONDS)
     _kill_started(os.getpid())
     os._exit(1)
 
@@ -118,12 +172,25 @@ def _parent_of(pid: int) -> int | None:
 
 
 def _kill_started(pid: int) -> None:
-    """Kill what a process started, but not what has a session of its own."""
+    """End what a process started, but not what has a session of its own: with SIGTERM, then with SIGKILL."""
     own = os.getsid(0)
-    for process in psutil.Process(pid).children(recursive=True):
+    started = [each for each in psutil.Process(pid).children(recursive=True) if _session(each) == own]
+    for process in started:
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(process.pid) == own:
-                process.kill()
+            process.terminate()
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while any(runs(process.pid) for process in started) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS / 4)
+    for process in started:
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            process.kill()
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 if __name__ == "__main__":

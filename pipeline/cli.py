@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import keyword
 import logging
 import os
@@ -14,53 +15,66 @@ from lake import gc_tuning
 from lake.errors import did_you_mean
 from pipeline.commands.opening import PROJECT
 
-_COMMANDS = {
-    "demo": "workflow",
-    "repro": "workflow",
-    "run": "workflow",
-    "train": "training",
-    "generations": "training",
-    "new": "training",
-    "params": "workflow",
-    "audit": "finders",
-    "ensemble": "improving",
-    "suspects": "improving",
-    "hard-negatives": "improving",
-    "forget": "finders",
-    "discoveries": "finders",
-    "compare": "finders",
-    "diagnose": "finders",
-    "score": "finders",
-    "inject": "finders",
-    "completeness": "selection",
-    "closure": "selection",
-    "population": "selection",
-    "import": "exchange",
-    "export": "exchange",
-    "render": "injections",
-    "validate-injection": "injections",
-    "plan-injections": "injections",
-    "bank": "injections",
-    "tables": "lake",
-    "describe": "lake",
-    "query": "lake",
-    "sql": "lake",
-    "lineage": "lake",
-    "push": "sharing",
-    "pull": "sharing",
-    "registry": "registry",
-    "preregister": "registry",
-    "report": "publication",
-    "bundle": "publication",
-    "verify": "lake",
-    "lake": "upkeep",
-    "ui": "services",
-    "server": "services",
-    "emr": "emr",
-    "doctor": "services",
-    "download": "inputs",
-    "preflight": "inputs",
+_SECTIONS = {
+    "Run the pipeline": {
+        "demo": "workflow",
+        "params": "workflow",
+        "preflight": "inputs",
+        "download": "inputs",
+        "repro": "workflow",
+        "run": "workflow",
+        "doctor": "services",
+    },
+    "Look at results": {
+        "tables": "lake",
+        "describe": "lake",
+        "query": "lake",
+        "sql": "lake",
+        "lineage": "lake",
+        "report": "publication",
+        "bundle": "publication",
+        "ui": "services",
+    },
+    "Train and audit finders": {
+        "generations": "training",
+        "new": "training",
+        "train": "training",
+        "audit": "finders",
+        "forget": "finders",
+        "compare": "finders",
+        "diagnose": "finders",
+        "score": "finders",
+        "discoveries": "finders",
+        "ensemble": "improving",
+        "suspects": "improving",
+        "hard-negatives": "improving",
+    },
+    "Measure completeness": {
+        "completeness": "selection",
+        "population": "selection",
+        "closure": "selection",
+        "plan-injections": "injections",
+        "import": "exchange",
+        "export": "exchange",
+    },
+    "Draw and check injections": {
+        "render": "injections",
+        "validate-injection": "injections",
+        "inject": "finders",
+        "bank": "injections",
+    },
+    "Runs, sharing, upkeep": {
+        "registry": "registry",
+        "preregister": "registry",
+        "push": "sharing",
+        "pull": "sharing",
+        "verify": "lake",
+        "lake": "upkeep",
+        "server": "services",
+        "emr": "emr",
+    },
 }
+_COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
 
 
 class _Lazy(click.Group):
@@ -77,6 +91,17 @@ class _Lazy(click.Group):
         found: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         _take_project(found)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Commands by what one wants to do, each with the whole first sentence of its help."""
+        widest = max(map(len, _COMMANDS))
+        for title, section in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), self._summary(ctx, name)) for name in section])
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        return inspect.cleandoc((command and command.help) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _take_project(command: click.Command) -> None:

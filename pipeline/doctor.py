@@ -10,6 +10,7 @@ import sys
 
 NEEDED_DISK_GB = 12
 NEEDED_MEMORY_GB = 6
+SUFFICIENT = "Python, Java, disk and memory are sufficient"
 
 
 def python_problem(version: tuple[int, int]) -> str | None:
@@ -80,6 +81,8 @@ def main() -> int:
     found = problems(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     for problem in found:
         sys.stderr.write(problem + "\n")
+    if not found:
+        sys.stdout.write(SUFFICIENT + "\n")
     return 1 if found else 0
 
 

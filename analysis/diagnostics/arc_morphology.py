@@ -1,4 +1,4 @@
-"""Diagnostic: do injected arcs look like real ones, once their galaxies are subtracted and they are seen alike?"""
+"""Diagnostic: do injected arcs look like real ones, once their galaxies are subtracted and both seen equally well?"""
 
 from __future__ import annotations
 

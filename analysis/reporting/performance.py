@@ -32,7 +32,9 @@ from lake.sky.imaging import Imaging
 _CELL = [
     *("generation", "theta_e_arcsec", "psf_fwhm_nea_arcsec_low", "psf_fwhm_nea_arcsec_high", "depth_mag_low"),
     *("depth_mag_high", "n", "detected", "hosts", "completeness", "host_clustered_95_low", "host_clustered_95_high"),
+    *("joint_95_low", "joint_95_high", "jeffreys_95_low", "jeffreys_95_high"),
 ]
+"""Columns of a cell, with every interval of which the picture shows the most complete one."""
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""
 TEXTURE_PROBE = "realism/injections_against_listed_lenses/texture_probe_auc"
@@ -148,7 +150,7 @@ def heat_maps(inputs: ReportInputs) -> list[Shown]:
         title = f"{item.name}, {at}\nrealism probe AUC {probe(item)}"
         picture = heat_map(item.completeness, threshold, inputs.imaging, title, top)
         source = of_cells([item.name], threshold)
-        data, name = cells_at(item.completeness, threshold)[_CELL], f"completeness-cells-{item.name}"
+        data, name = cells_at(item.completeness, threshold).filter(_CELL), f"completeness-cells-{item.name}"
         found.append(Shown(picture, caption, name, data, source, folded=item.name != inputs.headline))
     return found
 

@@ -21,7 +21,8 @@ def of_cells(models: Iterable[str], threshold_id: str) -> Source:
     """Rows of `completeness` in which all injections count the same."""
     columns = (
         "generation, theta_e_arcsec, psf_fwhm_nea_arcsec_low, psf_fwhm_nea_arcsec_high, depth_mag_low, depth_mag_high, "
-        "n, detected, hosts, completeness, host_clustered_95_low, host_clustered_95_high, joint_95_low, joint_95_high"
+        "n, detected, hosts, completeness, host_clustered_95_low, host_clustered_95_high, joint_95_low, joint_95_high, "
+        "jeffreys_95_low, jeffreys_95_high"
     )
     at = f"threshold_id = {_text(threshold_id)} and weighting_id = prior"
     return of_models("completeness", columns, models, f"{at} and cell <> 'marginal' and source_mag_bin = 'all'")

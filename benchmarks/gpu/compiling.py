@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.made_up import DEVICE, GPU, about, arrays, params, seconds, settle
-from benchmarks.gpu.training import epoch_of
+from benchmarks.gpu.training import TRAINED_ON, epoch_of
 from modeling.training.run import open_run
 from modeling.training.train import optimise, train_epoch
 
@@ -35,4 +35,5 @@ def records() -> Iterator[dict[str, Any]]:
         yield {"what": f"first step of a compiled network after {first:.1f} s", "first_step_s": first}
         rate = ROWS / seconds(lambda: train_epoch(run, held))
     what = f"compiled, micro-batch {BATCH}: {rate:.0f} stamps/s ({run.steps.mode}), {epoch_of(rate)}"
-    yield {"what": what, "stamps_per_s": rate, "mode": run.steps.mode}
+    spent = {"compiled_micro_batch": BATCH, "train_s": TRAINED_ON / rate}
+    yield {"what": what, "stamps_per_s": rate, **spent, "mode": run.steps.mode}

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 
@@ -35,8 +36,12 @@ def about() -> dict[str, Any]:
     if not GPU:
         torch.set_num_threads(1)
     name = torch.cuda.get_device_name() if GPU else "no GPU: tiny sizes on the CPU, and nothing on a device"
-    what = f"{name}; torch {torch.__version__}; {NETWORK} at {PIXELS} px"
-    return {"what": what, "device": DEVICE.type, "device_name": name, "torch": torch.__version__, "network": NETWORK}
+    imports_s = time.time() - psutil.Process().create_time()
+    what = f"{name}; torch {torch.__version__}; {NETWORK} at {PIXELS} px; {imports_s:.1f} s to start and import"
+    return {
+        "what": what, "device": DEVICE.type, "device_name": name, "torch": torch.__version__, "network": NETWORK,
+        "imports_s": imports_s,
+    }  # fmt: skip
 
 
 def params(execution: dict[str, Any] | None = None, **loop: Any) -> TrainParams:

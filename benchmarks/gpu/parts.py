@@ -1,8 +1,8 @@
 """Scoring, injecting and training on one NVIDIA GPU, each against a peer in the same run.
 
 Every part runs in a process of its own, which is stopped at the part's limit; all of them end within five minutes.
-Results are printed and written to the JSON file as soon as they are known. Without a GPU the parts run tiny sizes on
-the CPU, and what was not run is named.
+Results are printed and written to the JSON file as soon as they are known, and in the end what they mean for the
+bars. Without a GPU the parts run tiny sizes on the CPU, and what was not run is named.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+
+from benchmarks.gpu.bars import Record, verdicts
 
 LIMITS_S = {"scoring": 70, "injecting": 95, "training": 65, "compiling": 200, "again": 30}
 """Parts, in their order, and the seconds each may take; ``again`` is ``compiling`` in a second process."""
 AT_MOST_S = 295.0
-
-Record = dict[str, Any]
 
 
 def measure(part: str, sending: Connection) -> None:
@@ -62,6 +61,14 @@ def limit_s(part: str, wanted: list[str], spent_s: float) -> float:
     return round(max(0.0, min(LIMITS_S[part], AT_MOST_S - spent_s - later)), 1)
 
 
+def _tell(found: list[Record], record: Record, path: Path | None) -> None:
+    """Print a record and write all of them to the file."""
+    print(f"{record['part']:10s} {record['what']}", flush=True)
+    found.append(record)
+    if path is not None:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """1 where a part failed, or a result differs that must be the same."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
@@ -74,8 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", compiled)
         for part in wanted:
             for record in run_part(part, limit_s(part, wanted, time.monotonic() - start)):
-                print(f"{part:10s} {record['what']}", flush=True)
-                found.append(record)
-                if options.json is not None:
-                    options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                _tell(found, record, options.json)
+    for record in list(verdicts(found)):
+        _tell(found, {"part": "verdict", **record}, options.json)
     return int(any("failed" in record for record in found))

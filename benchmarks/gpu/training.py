@@ -92,7 +92,7 @@ def _loading(settings: TrainParams) -> dict[str, Any]:
         rate = LOADED / (time.perf_counter() - start)
     whole = (TRAINED_ON + SELECTED_ON) / rate
     what = f"loading: {rate:.0f} stamps/s into the memory of the {held.x.device.type}; {whole:.0f} s for an epoch's"
-    return {"what": what, "stamps_per_s": rate, "device": held.x.device.type}
+    return {"what": what, "stamps_per_s": rate, "whole_s": whole, "device": held.x.device.type}
 
 
 def _epoch(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
@@ -116,7 +116,8 @@ def _epoch(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
     dtype = choose_dtype(settings.execution, build(settings.network, 3), tuple(held.x.shape[1:]), 0)
     rates["plain"] = ROWS / seconds(plain_epoch(settings, held, DTYPES[dtype]), repeats=1)
     share, ratio = rates["ours"] / rates["putting together"], rates["ours"] / rates["plain"]
-    whole = TRAINED_ON / rates["ours"] + SELECTED_ON / rates["validation"]
+    spent = {"train_s": TRAINED_ON / rates["ours"], "validation_s": SELECTED_ON / rates["validation"]}
+    whole = sum(spent.values())
     brought = f", {rates['from main memory']:.0f} from main memory" if GPU else ""
     what = (
         f"micro-batch {micro_batch:3d} of {BATCH}: {rates['ours']:.0f} stamps/s ({mode}){brought}, validation "
@@ -126,7 +127,7 @@ def _epoch(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
     )
     return {
         "what": what, "micro_batch": micro_batch, "batch": BATCH, "steps": steps, "stamps_per_s": rates, "mode": mode,
-        "ratio": ratio, "loader_share": share, "first_step_s": first, "epoch_s": whole,
+        "ratio": ratio, "loader_share": share, "first_step_s": first, "epoch_s": whole, **spent,
         "dtype": dtype, "gib": memory,
     }  # fmt: skip
 

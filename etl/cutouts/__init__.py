@@ -1,1 +1,1 @@
-"""Stamps from coadds, the survey's service and elsewhere, and manifests that name them. Imports ``etl.web``."""
+"""Stamps from coadds, the survey's service and elsewhere; manifests of them. Imports ``etl.files`` and ``etl.web``."""

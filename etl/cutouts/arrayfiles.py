@@ -12,24 +12,19 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from etl.cutouts import stampfiles
 from etl.cutouts.description import Arrays, Axis, Description, Images
+from etl.files import fitsimages
 from lake.errors import DataError, one_line
-from lake.files import fitslayout
 from lake.files.npz import read_arrays
 
 HDF5, NPZ = (".h5", ".hdf5", ".hdf"), (".npz",)
-SUFFIXES = (*NPZ, *HDF5, ".fits", ".fit", ".fz")
-SCALE = "pixel_scale"
-"""The fact that holds the size of the pixels (arcsec), if a file gives it."""
+SUFFIXES = (*NPZ, *HDF5, ".fits", ".fit", ".fz", ".gz")
 _BLOCK = 64
 """Objects read at a time: compressed files store many objects in one chunk."""
 _ORDER: tuple[Axis, ...] = ("object", "band", "y", "x")
-_PROSE = ("", "COMMENT", "HISTORY")
-_IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
 @dataclass(frozen=True)
@@ -104,27 +99,26 @@ class Opened(ExitStack):
         return found
 
     def facts(self, path: Path, name: str | None) -> dict[str, Any]:
-        """What a file says besides its arrays: cards of the image and the first header, scalars, one-dimensional
-        datasets."""
+        """What a file says besides its arrays: cards of the image and the first header, scalars and one-dimensional
+        arrays."""
         held = self._open(path)
         if isinstance(held, h5py.File):
-            return {
-                key: values[()] for key, values in held.items() if isinstance(values, h5py.Dataset) and values.ndim < 2
-            }
+            return {key: values[()] for key, values in _datasets(held).items() if values.ndim < 2}
         if isinstance(held, dict):
-            return {key.removeprefix("meta_"): v.item() for key, v in held.items() if v.ndim == 0}
-        header = _image(held, name).header
-        return {**held[0].header, **header, **_pixel_scale(header)}
+            return {key.removeprefix("meta_"): v[()] for key, v in held.items() if v.ndim < 2}
+        header = fitsimages.image(held, name).header
+        return {**held[0].header, **header, **fitsimages.pixel_scale(header)}
 
     def _named(self, path: Path, name: str | None) -> Any:
         held = self._open(path)
         if isinstance(held, list):
-            return _image(held, name).data
+            return fitsimages.image(held, name).data
         if isinstance(held, dict):
             wanted = name or "cutout"
         else:
-            arrays = [key for key, values in held.items() if isinstance(values, h5py.Dataset) and values.ndim > 2]
-            wanted = name or (arrays[0] if len(arrays) == 1 else "")
+            held = _datasets(held)
+            arrays = [key for key, values in held.items() if values.ndim > 2]
+            wanted = (name or (arrays[0] if len(arrays) == 1 else "")).strip("/")
         if wanted not in held:
             raise DataError(
                 f"{path.name} has no array '{wanted}' (it has {', '.join(held)}): declare its name, 'array'"
@@ -142,55 +136,15 @@ class Opened(ExitStack):
             elif suffix in NPZ:
                 self._held[path] = read_arrays(path)
             else:
-                self._held[path] = _images(path)
+                self._held[path] = fitsimages.images(path)
         return self._held[path]
 
 
-@dataclass(frozen=True)
-class _Hdu:
-    """A header of a FITS file, with its image if it has one."""
-
-    name: str
-    header: Mapping[str, Any]
-    data: NDArray[Any] | None
-
-
-def _images(path: Path) -> list[_Hdu]:
-    with fitslayout.opened(path, f"{path.name} cannot be read") as hdus:
-        held = [isinstance(hdu, _IMAGES) and len(hdu.shape) > 1 for hdu in hdus]
-        return [
-            _Hdu(hdu.name, _cards(hdu.header), np.asarray(hdu.data) if image else None)
-            for hdu, image in zip(hdus, held, strict=True)
-        ]
-
-
-def _cards(header: fits.Header) -> dict[str, Any]:
-    return {key: value for key, value in header.items() if isinstance(value, str | int | float) and key not in _PROSE}
-
-
-def _pixel_scale(header: Mapping[str, Any]) -> dict[str, float]:
-    """Side of a pixel (arcsec) by the header's world coordinates, if it has any."""
-    if not str(header.get("CTYPE1", "")).startswith("RA"):
-        return {}
-    prefix, step = ("CD", (1.0, 1.0)) if "CD1_1" in header else ("PC", (header.get("CDELT1"), header.get("CDELT2")))
-    rows = [[header.get(f"{prefix}{i}_{j}", float(i == j and prefix == "PC")) for j in (1, 2)] for i in (1, 2)]
-    values = [*rows[0], *rows[1], *step]
-    if not all(isinstance(value, int | float) for value in values):
-        return {}
-    area = np.linalg.det(np.array(rows, dtype=float)) * np.prod(np.array(step, dtype=float))
-    return {SCALE: float(3600 * np.sqrt(abs(area)))}
-
-
-def _image(hdus: list[_Hdu], name: str | None) -> _Hdu:
-    """The image of a name or number, or the first."""
-    images = [hdu for hdu in hdus if hdu.data is not None]
-    chosen = [hdu for hdu in images if name is None or hdu.name == name.upper()]
-    if name is not None and name.isdigit():
-        chosen = [hdu for hdu in hdus[int(name) :][:1] if hdu.data is not None]
-    if not chosen:
-        known = ", ".join(hdu.name or "-" for hdu in images) or "none"
-        raise DataError(f"it has no image{f' {name!r}' if name else ''}; its images: {known}")
-    return chosen[0]
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """All datasets by their path, without those behind links that lead nowhere."""
+    found = {name: file.get(name) for name in file}
+    file.visititems(lambda name, item: found.update({name: item}))
+    return {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import arrayfiles, qa
-from etl.cutouts.arrayfiles import SCALE, Group, Opened, Planes
-from etl.cutouts.description import Arrays, Description, PsfImages
+from etl.cutouts.arrayfiles import Group, Opened, Planes
+from etl.cutouts.description import Arrays, Description, PsfImages, text_of
 from etl.cutouts.external_stamps import without_zeros
+from etl.files.fitsimages import SCALE
 from lake.errors import DarkHaloError, DataError
 from lake.progress import track
 from lake.sky.photometry import flux_from_magnitude
@@ -116,7 +117,7 @@ class Reader:
 
     def _objects(self) -> Iterator[_Object]:
         found, strangers = arrayfiles.groups(self.folder, self.described)
-        self._places = self._listed()
+        self._places = self._listed(len(found))
         self._unseen = set(self._places.values())
         for group in track(found, "read cut-outs"):
             try:
@@ -124,7 +125,7 @@ class Reader:
             except (DarkHaloError, OSError) as error:
                 named = Path(group.name).name in str(error)
                 self._reject(group.name, -1, error if named else f"{group.name}: {error}")
-                self._unseen.discard(self._places.get(group.id, -1))
+                self._unseen.discard(self._places.get(text_of(group.id), -1))
         for name, reason in strangers:
             self._reject(name, -1, reason)
         for name, place in self._places.items():
@@ -134,9 +135,12 @@ class Reader:
     def _reject(self, file: str, row: int, reason: object) -> None:
         self.rejected.append({"source_file": file, "row_index": row, "reason": str(reason), "record": None})
 
-    def _listed(self) -> dict[str, int]:
+    def _listed(self, groups: int) -> dict[str, int]:
         if self.table is None:
             return {}
+        if "id" not in self.table and (groups > 1 or self.described.images.id):
+            columns = ", ".join(map(str, self.table))
+            raise DataError(f"{self.described.table} must have a column 'id' with the ids of objects, got {columns}")
         ids = [text_of(name) for name in (self.table["id"] if "id" in self.table else range(len(self.table)))]
         if len(set(ids)) < len(ids):
             raise DataError(f"{self.described.table} has the id {max(ids, key=ids.count)} more than once")
@@ -151,6 +155,9 @@ class Reader:
             )
             facts = files.facts(*arrayfiles.first_image(described, group))
             count = images.count if images else None
+            for what, each in (("PSFs", psf), ("noise maps", noise)):
+                if each is not None and each.count not in (None, count or 1):
+                    raise DataError(f"{group.name}: {what} must be as many as images, {count or 1}, got {each.count}")
             for index in range(count or 1):
                 own, place = _of_object(facts, index, count), -1 if count is None else index
                 name = self._name(group, own, place, alone)
@@ -163,9 +170,9 @@ class Reader:
         """Identifier of an object: from the file, or from the file's name and the place in it."""
         key = self.described.images.id
         if key is not None:
-            if key not in facts:
+            if not (name := text_of(facts.get(key, ""))):
                 raise DataError(f"{group.name} has no '{key}' with the id of each object")
-            return text_of(facts[key])
+            return name
         if place < 0:
             return group.id
         return str(place) if alone else f"{group.id}/{place}"
@@ -174,10 +181,10 @@ class Reader:
         self, name: str, group: Group, place: int, facts: Mapping[str, Any], places: tuple[Planes | None, ...]
     ) -> _Object:
         """One object; DataError with the reason where it cannot be used."""
-        row = self._row(name, group, place, facts)
         if name in self._ids:
             raise DataError("an earlier object has the same identifier")
         self._ids.add(name)
+        row = self._row(name, group, place, facts)
         images, psf, noise = (None if each is None else each.of(max(place, 0)) for each in places)
         stamp = self._stamp(np.asarray(images), facts)
         row["sha256"] = stamp_hash(stamp)
@@ -189,29 +196,22 @@ class Reader:
 
     def _row(self, name: str, group: Group, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """What is known about an object, and its label; the table takes precedence over the file."""
-        listed = self._places.get(name, self._places.get(name.rpartition("/")[2]))
+        listed = self._places.get(text_of(name), self._places.get(name.rpartition("/")[2]))
         known = {key: facts[key] for key in (*self.wanted, self.described.labels.column) if key in facts}
         if self.table is not None:
             if listed is None:
                 raise DataError(f"it is not in {self.described.table}")
+            if listed not in self._unseen:
+                raise DataError(f"an earlier object has its row of {self.described.table}")
             self._unseen.discard(listed)
             known |= {str(key): value for key, value in self.table.iloc[listed].dropna().items()}
         known |= {"folder": Path(group.name).parent.name}
         own = {"galaxy_id": f"{self.described.name}:{name}", "source_file": group.name, "row_index": place}
-        return {**known, **own, "label": self._label(known)}
-
-    def _label(self, known: Mapping[str, Any]) -> int:
         labels = self.described.labels
-        if labels.all is not None:
-            return int(labels.all == "lens")
-        if labels.column not in known:
+        if labels.all is None and labels.column not in known:
             raise DataError(f"it has no label: neither its file nor the table has '{labels.column}'")
-        value = text_of(known[labels.column])
-        for label, values in ((1, labels.lenses), (0, labels.negatives)):
-            if value in {text_of(each) for each in values}:
-                return label
-        kinds = "; ".join(", ".join(map(text_of, values)) for values in (labels.lenses, labels.negatives))
-        raise DataError(f"its '{labels.column}' must be one of those of lenses or negatives ({kinds}), got {value}")
+        label = int(labels.all == "lens") if labels.all else labels.of(known[labels.column])
+        return {**known, **own, "label": label}
 
     def _stamp(self, images: NDArray[Any], facts: Mapping[str, Any]) -> Images:
         """A stamp (band, y, x) nMgy of the set's size."""
@@ -234,9 +234,12 @@ class Reader:
         units = flux_from_magnitude(self.described.zero_points())[:, None, None]
         with np.errstate(over="ignore", invalid="ignore"):
             stamp = (images[:, inner, inner] * units).astype(np.float32)
-        stamp = without_zeros(np.where(np.isfinite(stamp), stamp, np.float32(np.nan)))
+        values = np.where(np.isfinite(stamp), stamp, np.float32(np.nan))
+        stamp = values if self.described.images.zeros_are_data else without_zeros(values)
         if reason := qa.holes(stamp[None], self.params, self.described.bands)[0]:
-            raise DataError(reason)
+            scattered = np.isfinite(stamp).any(axis=(1, 2)).all() and (np.isnan(stamp) & (values == 0)).any()
+            cure = "; zeros count as not finite: if they are values, declare images.zeros_are_data: true"
+            raise DataError(reason + cure * bool(scattered))
         return stamp
 
     def _psf(self, images: NDArray[Any]) -> Images:
@@ -244,7 +247,8 @@ class Reader:
         wide = np.asarray(images, dtype=np.float64)
         declared = self.described.psf
         if isinstance(declared, PsfImages) and declared.normalise:
-            wide = wide / wide.sum(axis=(1, 2), keepdims=True)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                wide = wide / wide.sum(axis=(1, 2), keepdims=True)
         if isinstance(declared, PsfImages) and declared.recentre:
             wide = np.stack([_recentred(image) for image in wide])
         for band, image in zip(self.described.bands, wide, strict=True):
@@ -260,15 +264,6 @@ class Reader:
         if not known.all():
             raise DataError(f"its noise in {self.described.bands[int(known.argmin())]} is nowhere positive")
         return np.nanmedian(spread, axis=1) * flux_from_magnitude(self.described.zero_points())
-
-
-def text_of(value: Any) -> str:
-    """A value of a column as text: 1, 1.0 and "1" alike."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace").strip()
-    number = isinstance(value, float | np.floating) and float(value).is_integer()
-    text = str(int(value)) if number else str(value).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
 
 
 def _of_object(facts: Mapping[str, Any], index: int, count: int | None) -> dict[str, Any]:

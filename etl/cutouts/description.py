@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
 from lake.config import LensShares, Name, Section
-from lake.errors import invalid
+from lake.errors import DataError, invalid
 from lake.sky import imaging
 from lake.sky.imaging import BandPsf, Imaging
 from lake.sky.photometry import NANOMAGGY_MAG
@@ -16,6 +18,8 @@ Axis = Literal["object", "band", "y", "x"]
 Value = float | str
 PerBand = Value | dict[str, Value]
 """A number, the name of a column, or one of both for each band."""
+_FEWEST_EDGES = 2
+_BOOLEANS = {"true": "1", "false": "0"}
 RESERVED = ("main", "des46")
 """Names of the survey's own grid, and of `dhs inject`."""
 
@@ -40,6 +44,9 @@ class Images(Arrays):
     """Path of the files, relative to their folder: ``*.npz``, ``{id}_{band}.fits``, ``stamps.h5``."""
     id: str | None = None
     """Dataset, member or card with the identifier of each object; null: from the file's name, or the place in it."""
+    zeros_are_data: bool = False
+    """Whether pixels that are exactly zero are values, as in images of whole numbers; otherwise they were not
+    observed."""
 
 
 class PsfImages(Arrays):
@@ -134,6 +141,21 @@ class Labels(Section):
     negatives: tuple[str | int, ...] = (0,)
     """Values of objects that are not lenses; objects of any other value are not used, and listed with the reason."""
 
+    @model_validator(mode="after")
+    def _apart(self) -> Labels:
+        if both := set(map(text_of, self.lenses)) & set(map(text_of, self.negatives)):
+            raise invalid("labels", "values of lenses or of negatives, none of both", ", ".join(sorted(both)))
+        return self
+
+    def of(self, value: Any) -> int:
+        """1 for a value of lenses, 0 for one of negatives; DataError for others."""
+        found, kinds = text_of(value), [[text_of(each) for each in kind] for kind in (self.negatives, self.lenses)]
+        for label, values in enumerate(kinds):
+            if found in values:
+                return label
+        known = "; ".join(", ".join(values) for values in reversed(kinds))
+        raise DataError(f"its '{self.column}' must be one of those of lenses or negatives ({known}), got {found}")
+
 
 class Description(Section):
     """A set of labelled cut-outs of one survey."""
@@ -183,6 +205,13 @@ class Description(Section):
         for name, value in per_band.items():
             if isinstance(value, dict) and set(value) != set(self.bands):
                 raise invalid(name, f"one value, or one for each of {', '.join(self.bands)}", value)
+        for name in ("psf.arcsec", "noise.value"):
+            values = per_band[name].values() if isinstance(per_band[name], dict) else [per_band[name]]
+            if wrong := [value for value in values if isinstance(value, float) and value <= 0]:
+                raise invalid(name, "positive", wrong[0])
+        edges = self.source_mag_edges
+        if edges is not None and (len(edges) < _FEWEST_EDGES or any(high <= low for low, high in pairwise(edges))):
+            raise invalid("source_mag_edges", "two or more, strictly increasing", edges)
         self.imaging((1.0,) * len(self.bands))
         return self
 
@@ -210,3 +239,14 @@ class Description(Section):
     def per_band(self, value: PerBand) -> list[Value]:
         """The value of each band."""
         return [value[band] if isinstance(value, dict) else value for band in self.bands]
+
+
+def text_of(value: Any) -> str:
+    """A value of a column as text: 1, 1.0, "1" and true alike."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").strip()
+    number = isinstance(value, float | np.floating) and float(value).is_integer()
+    text = str(int(value)) if number else str(value).strip()
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -27,7 +27,7 @@ def read(path: Path) -> pd.DataFrame:
     if "galaxy_id" not in rows.columns:
         raise DataError(f"{path} must have a column galaxy_id, got {', '.join(rows.columns) or 'none'}")
     if (twice := rows["galaxy_id"].duplicated()).any():
-        raise DataError(f"{path} lists {rows['galaxy_id'][twice].iloc[0]} twice")
+        raise DataError(f"{path} lists {rows['galaxy_id'][twice].iloc[0]} twice; keep one row")
     verdicts = rows["verdict"].str.strip().str.lower() if "verdict" in rows.columns else ""
     rows = rows.assign(verdict=verdicts)
     if (odd := ~rows["verdict"].isin(["", *VERDICTS])).any():

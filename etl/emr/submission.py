@@ -65,7 +65,10 @@ def _awaited(emr: Any, job: str, work: Submission, cluster: EmrParams) -> tuple[
     try:
         while state not in _ENDED:
             if time.monotonic() > deadline:
-                raise DarkHaloError(f"{work.name}: still {state} after {hours:g} h on cluster {job}")
+                raise DarkHaloError(
+                    f"{work.name} is still {state} after {hours:g} h on cluster {job}, which is ended: raise "
+                    "step_hours_max and submit it again"
+                )
             try:
                 with explained(cluster.region):
                     state, step = _state(emr, job)

@@ -18,6 +18,7 @@ from etl.files.tree import Entry
 from lake.files import atomic
 from lake.root import DataRoot
 
+_NOTHING = "[]\n"
 _CHUNK = 4 << 20
 _THREADS = 8
 
@@ -47,7 +48,8 @@ def write_files(files: Mapping[str, Path], target: Path, memory: Path) -> None:
 
 
 def _publish(found: Iterable[object], target: Path) -> None:
-    text = _text(found)
+    """Replace a listing; if there are no files by a single line, since DVC warns of files that are empty."""
+    text = _text(found) or _NOTHING
     if not target.exists() or target.read_text(encoding="ascii", errors="replace") != text:
         atomic.write_text(target, text)
 

@@ -90,18 +90,18 @@ def _identity(injections: DataFrame, scores: DataFrame, cells: pa.Table) -> dict
     identity |= {name: _only(name, judged) for name in ("checkpoint_id", "generation")}
     other = _only("grid_id", judged)
     if other != identity["grid_id"]:
-        raise DataError(f"injections are of grid {identity['grid_id']} and scores of grid {other}")
+        raise DataError(f"injections are of grid {identity['grid_id']} and scores of grid {other}: run `dhs repro`")
     planned = {tuple(cell[name] for name in _INDICES) for cell in cells.select(_INDICES).to_pylist()}
     strays = sum(row["count"] for row in drawn if tuple(row[name] for name in _INDICES) not in planned)
     if strays:
-        raise DataError(f"{strays} injections are outside all planned cells of their grid")
+        raise DataError(f"{strays} injections lie in no planned cell of their grid: run `dhs repro`")
     return identity
 
 
 def _only(name: str, rows: Sequence[Row]) -> str:
     values = sorted({str(row[name]) for row in rows})
     if len(values) != 1:
-        raise DataError(f"completeness is of one {name}, got {', '.join(values) or 'no rows'}")
+        raise DataError(f"completeness must be of one {name}, got {', '.join(values) or 'no rows'}")
     return values[0]
 
 

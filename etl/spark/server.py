@@ -75,7 +75,7 @@ def stop(folder: Path) -> bool:
     deadline = time.monotonic() + _STOP_SECONDS
     while record.living(folder) is not None:
         if time.monotonic() > deadline:
-            raise LakeError(f"the Spark server (process {found.pid}) does not end; kill it")
+            raise LakeError(f"the Spark server (process {found.pid}) does not end: kill it (`kill -9 {found.pid}`)")
         time.sleep(0.1)
     return True
 
@@ -145,7 +145,10 @@ def _await_turn(folder: Path) -> int | None:
         if record.living(folder) is not None:
             return None
         time.sleep(0.1)
-    raise LakeError(f"another supervisor holds {folder / record.SERVER_LOCK} and does not start its server")
+    raise LakeError(
+        f"another process holds {folder / record.SERVER_LOCK} to start a Spark server, and has not: end it and run the "
+        "command again"
+    )
 
 
 def _free_port() -> int:

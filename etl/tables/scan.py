@@ -50,7 +50,7 @@ def scan(spark: SparkSession, root: DataRoot, name: str, choice: Choice) -> pa.T
     """What ``choice`` takes from the rows of a table without slices, at its pinned version."""
     entries = delta.chosen(root, name, None, None)
     if entries[0].card.where:
-        raise LakeError(f"'{name}' has slices, and its files cannot be read alone")
+        raise LakeError(f"table '{name}' has slices, and only tables without slices can be read this way")
     table = delta.open_pinned(root, entries[0])
     delta.require_files(root, entries[0], table)
     delta.require_columns(name, table, choice.columns)

@@ -99,9 +99,12 @@ def _require_commit(table: DeltaTable, mark: str, rows: int) -> DeltaTable:
         if mark in commit.get("userMetadata", ""):
             written = int(commit["operationMetrics"]["numOutputRows"])
             if written != rows:
-                raise LakeError(f"{rows} rows of {table.table_uri} were to be written and {written} were")
+                raise LakeError(f"{table.table_uri}: {written} of {rows} rows were written; run the stage again")
             table.load_as_version(int(commit["version"]))
             return table
     if rows:
-        raise LakeError(f"the commit just made is not among the last {_COMMITS_SEARCHED} of {table.table_uri}")
+        raise LakeError(
+            f"the commit just made is not among the last {_COMMITS_SEARCHED} of {table.table_uri}: "
+            "others write to this table; run the stage again"
+        )
     return table

@@ -94,8 +94,8 @@ class Polite:
 
     def _why(self, error: Exception, limit_s: float | None) -> str:
         if isinstance(error, aiohttp.TooManyRedirects):
-            return "the server redirects without an end"
-        return one_line(error) if str(error) else f"nothing came for {limit_s or self._params.timeout_s:g} s"
+            return "the server redirects in a circle"
+        return one_line(error) if str(error) else f"the server sent nothing for {limit_s or self._params.timeout_s:g} s"
 
     def _require_right(self, answer: aiohttp.ClientResponse) -> None:
         """Refuse an answer without content: FaultyError where it may come later, else UnansweredError."""

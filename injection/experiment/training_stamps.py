@@ -46,6 +46,14 @@ def source_model(rendering: StampRendering, chosen: StampSet) -> SourceModel:
     return BankSources(load_bank(bank), bank.max_pixel_arcsec, bank.catalogue_colours, bank.path)
 
 
+def prior_of_lenses(rendering: StampRendering) -> Prior:
+    """What the lenses are drawn from; a mixture is refused."""
+    prior = load_prior(rendering.prior)
+    if not isinstance(prior, Prior):
+        raise invalid("stamps.rendering.prior", "one prior, not a mixture", rendering.prior)
+    return prior
+
+
 @dataclass(frozen=True)
 class StampRenderer:
     """Draws and renders the lenses of planned stamps.
@@ -55,6 +63,7 @@ class StampRenderer:
     """
 
     rendering: StampRendering
+    prior: Prior
     psf_model: str
     sources: SourceModel
     seed: int
@@ -85,9 +94,7 @@ class StampRenderer:
         """Drawn ``lens_*`` and ``src_*`` parameters; the lens's centre scatters about its host."""
         ids = rows["stamp_id"].combine_chunks()
         value = {name: _floats(rows, name) for name in _PLANNED}
-        prior = load_prior(self.rendering.prior)
-        if not isinstance(prior, Prior):
-            raise invalid("stamps.rendering.prior", "one prior, not a mixture", self.rendering.prior)
+        prior = self.prior
         fixed = {
             "lens_theta_e_arcsec": value["theta_e_arcsec"],
             self.imaging.source_columns[0]: _floats(rows, f"mag_{self.imaging.reference_band}") + value["src_dmag"],

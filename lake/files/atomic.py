@@ -1,10 +1,15 @@
-"""Replacing a file by a finished one: readers see the old file or all of the new one, and a kill leaves the old one."""
+"""Replacing a file by a finished one: readers see the old file or all of the new one, and a kill leaves the old one.
+
+A link stays a link: the file that it points to is replaced, on its own file system.
+"""
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,24 +22,41 @@ _LONGEST = 50
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden path next to ``path``, for the block to write: it takes the place of ``path`` when the block ends well.
+    """A hidden path next to the file, for the block to write: it takes the file's place when the block ends well.
 
     After an error it is removed and ``path`` is as it was; the error of a full disk names ``path``. Drafts that killed
     processes left of it are removed too.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ending = _ending(path.name)
-    for left in path.parent.glob(f".*.{glob.escape(ending)}"):
+    place = _behind(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    ending = _ending(place.name)
+    for left in place.parent.glob(f".*.{glob.escape(ending)}"):
         owner = left.name.split(".")[1]
         if owner.isdecimal() and left.name == f".{owner}.{ending}" and not processes.runs(int(owner)):
             left.unlink(missing_ok=True)
-    draft = path.with_name(f".{os.getpid()}.{ending}")
+    draft = place.with_name(f".{os.getpid()}.{ending}")
     try:
         with refused.named(path):
             yield draft
-        draft.replace(path)
+        draft.replace(place)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _behind(path: Path) -> Path:
+    """The file that is replaced: of a link, what it points to.
+
+    Only a link to a write-protected file is itself replaced: DVC protects its cache, into which it may link outputs.
+    """
+    if not path.is_symlink():
+        return path
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if not place.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place.parent))
+    protected = place.exists() and not place.stat().st_mode & stat.S_IWUSR
+    return path if protected else place
 
 
 def _ending(name: str) -> str:

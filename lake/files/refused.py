@@ -19,16 +19,22 @@ _WORDS = {
     errno.EIO: re.compile("disk I/O error"),
 }
 """Of the libraries that give no number: SQLite, astropy, NumPy."""
+_WRITING = re.compile("writ|disk I/O error", re.IGNORECASE)
+"""By these words a failing disk failed in a write; SQLite reads and writes one file."""
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """An error in the block, because the system refused to write, names ``path`` unless it names a file itself."""
+    """An error in the block, because the system refused to write, names ``path`` unless it names a file itself.
+
+    The number of a failing disk (EIO) may be that of a read of another file: it stays as it is unless its words tell.
+    """
     try:
         yield
     except Exception as error:
         found = number(error)
-        if found is None or (isinstance(error, OSError) and error.filename):
+        of_a_read = found == errno.EIO and not _WRITING.search(str(error))
+        if found is None or of_a_read or (isinstance(error, OSError) and error.filename):
             raise
         raise OSError(found, os.strerror(found), str(path)) from error
 

@@ -83,7 +83,9 @@ def pin(root: DataRoot, table: DeltaTable, target: str, rows: int, who: Provenan
     """Publish card and pin of all that the stage has quarantined; ``rows`` of these rows are for ``target``."""
     spec, where = tables.spec("quarantine"), {"stage": who.stage}
     if _held(table, slice_of(target, who)).count_rows() != rows:
-        raise LakeError(f"{rows} rejected rows of '{target}' were to be quarantined, and other rows were")
+        raise LakeError(
+            f"the rows just quarantined are not the {rows} rejected rows of '{target}': run the stage again"
+        )
     batches = _held(table, where).to_batches()
     hashes = [row_hashes(rules.conform(spec, pa.Table.from_batches([batch])), spec) for batch in batches]
     text = of_hashes(np.concatenate([np.empty(0, dtype=np.int64), *hashes]))

@@ -139,7 +139,7 @@ class StampStore:
         """
         shard, row = (rows[name].to_numpy().astype(np.int64) for name in ("shard", "shard_row"))
         if not len(shard):
-            raise DataError("no stamps asked for")
+            raise DataError("no stamps were asked for")
         first = self.shard(int(shard[0]))
         out = np.empty((len(shard), *first.shape[1:]), dtype=np.float32)
         for number in np.unique(shard):

@@ -144,7 +144,9 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
     else:
         table = opened(root, spec)
     if [field.name for field in table.schema().fields] != list(spec.names):
-        raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
+        raise LakeError(
+            f"table '{spec.name}' in the lake has other columns than its contract: delete {uri} and run `dhs repro`"
+        )
     return table
 
 
@@ -163,7 +165,8 @@ def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, 
         table.alter.add_constraint(constraints)
     except DeltaError as error:
         raise LakeError(
-            f"other slices of '{spec.name}' break its new rules {', '.join(constraints)}: remake them"
+            f"other slices of '{spec.name}' break its new rules {', '.join(constraints)}: "
+            "run the stages that make them first"
         ) from error
 
 

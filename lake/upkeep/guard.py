@@ -24,7 +24,7 @@ def alone(root: DataRoot) -> Iterator[None]:
 
     The system frees the lock of a killed process.
     """
-    with _locked(root, fcntl.LOCK_EX, "a stage or another command works on the lake"):
+    with _locked(root, fcntl.LOCK_EX, "a stage or another command is working on the lake"):
         yield
 
 

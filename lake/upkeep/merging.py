@@ -35,7 +35,10 @@ def merge(root: DataRoot, remote: Depot, entries: Iterable[Slice]) -> list[str]:
     merge that was cut off leaves the old table, or is finished by the next one.
     """
     if root.lake_uri:
-        raise LakeError(f"tables in {root.lake_uri} are merged in a clone whose lake is a local folder")
+        raise LakeError(
+            f"`--merge` needs a lake in a local folder, and this one is {root.lake_uri}: "
+            "merge in a clone without survey.lake_uri"
+        )
     by_table: dict[str, list[Slice]] = {}
     for entry in entries:
         by_table.setdefault(entry.card.table, []).append(entry)

@@ -64,6 +64,11 @@ def found(network: str) -> str:
         return f"to be fetched from {file.url}"
 
 
+def is_here(network: str) -> bool:
+    """Whether a file is where torch keeps these weights; :func:`weights` checks that it is the published one."""
+    return _published(network).path.is_file()
+
+
 def _published(network: str) -> Published:
     # Imported late: torchvision takes seconds.
     from torchvision.models import get_model_weights

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lake import processes
 from lake.errors import one_line
 from lake.root import DataRoot
 from lake.store import cards
-from modeling.tracking.runstore import FINISHED, Entry, RunStore
+from modeling.tracking.runstore import FINISHED, KILLED, PARENT, RUNNING, Entry, RunStore
 
 if TYPE_CHECKING:
     from modeling.config import TrainParams
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRAINED, HISTORICAL = "trained", "historical"
+PROCESS = "process"
+"""Tag of a training: what runs it (:func:`lake.processes.this`)."""
 GENERATION = "generation"
 """Tag ``level`` of the runs that the page shows side by side: one per generation."""
 COMPARED, KEPT = ("train_loss", "val_loss", "val_auc"), ("best_val_auc", "best_epoch", "epochs_run")
@@ -65,6 +68,7 @@ class Tracker:
         parent = self._store.open(trained_entry(run_id, params, origin))
         run = self._store.open(training_entry(run_id, params, origin, parent))
         self._runs = (run, parent)
+        self._store.tags(run, {PROCESS: processes.this()})
         self._logged = self._store.logged(run, "train_loss")
         self._watch = self._store.watched(run)
 
@@ -87,11 +91,11 @@ class Tracker:
         self._attempt(lambda: self._store.summarise(parent, headline(figures), tags))
 
     def end(self, status: str) -> None:
-        """End the run."""
-        if self._watch:
-            self._watch.finish()
+        """End the run; first of all in MLflow, since a process that is stopped has a few seconds."""
         for run in self._runs:
             self._attempt(partial(self._store.close, run, status))
+        if self._watch:
+            self._watch.finish()
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if self._lost:
@@ -110,15 +114,27 @@ class Tracker:
 @contextmanager
 def training_run(root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> Iterator[Tracker]:
     """The MLflow run of ``run_id``: a new one, or that of an earlier attempt; it ends with the block."""
-    tracker, status = Tracker(root, run_id, params, origin), "FAILED"
-    try:
-        yield tracker
-        status = FINISHED
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.end(status)
+    with processes.stoppable() as close:
+        tracker, status = Tracker(root, run_id, params, origin), "FAILED"
+        try:
+            yield tracker
+            status = FINISHED
+        except (KeyboardInterrupt, SystemExit):
+            status = KILLED
+            raise
+        finally:
+            close()
+            tracker.end(status)
+
+
+def end_lost(root: DataRoot) -> None:
+    """End the trainings whose process is gone without having ended them, as SIGKILL or a power cut leaves them."""
+    store = RunStore(root)
+    for run in store.find({"stage": "train"}):
+        process = run.data.tags.get(PROCESS)
+        if run.info.status == RUNNING and process is not None and processes.is_lost(process):
+            for each in (run.info.run_id, run.data.tags[PARENT]):
+                store.close(each, KILLED)
 
 
 def generation_entry(

@@ -25,7 +25,7 @@ from modeling.tracking.rundatabase import EXPERIMENT
 
 log = logging.getLogger(__name__)
 
-FINISHED, PARENT = "FINISHED", "mlflow.parentRunId"
+RUNNING, FINISHED, KILLED, PARENT = "RUNNING", "FINISHED", "KILLED", "mlflow.parentRunId"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of the experiment, without which the page shows its runs as those of language models."""
 _PER_BATCH = {"tags": 90, "params": 90, "metrics": 1000}
@@ -97,7 +97,7 @@ class RunStore:
         if known and not _contradicts(known, entry):
             run = str(known.info.run_id)
             if known.info.status != FINISHED:
-                self.client.update_run(run, status="RUNNING")
+                self.client.update_run(run, status=RUNNING)
             self.tags(run, entry.tags)
         else:
             run = self._created(entry, known)

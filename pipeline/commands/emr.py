@@ -11,7 +11,7 @@ from pipeline.commands.opening import Typed, project
 
 @click.group()
 def emr() -> None:
-    """Run Spark stages on a separate cluster (see docs/emr.md)."""
+    """Run Spark stages on a cluster of AWS EMR (see docs/emr.md)."""
 
 
 @emr.command()

@@ -182,7 +182,7 @@ def discoveries(generation: str | None, top: int, calibrator: str, out: Path | N
     metavar="NAME",
     help="Threshold of recall, false-positive rate, completeness; by default the headline's.",
 )
-@click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
+@click.option("--invalid", is_flag=True, help="Include results of invalidated runs (`dhs registry` lists them).")
 def compare(threshold: str | None, invalid: bool) -> None:
     """Compare the finders on the same test galaxies, injections and trials, with paired tests.
 
@@ -206,7 +206,7 @@ def compare(threshold: str | None, invalid: bool) -> None:
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--finder", metavar="FINDER", help="The finder; by default the headline of the report, or the only one.")
-@click.option("--list", "listed", is_flag=True, help="Every diagnostic with its question, and every campaign.")
+@click.option("--list", "listed", is_flag=True, help="List every diagnostic with its question, and every campaign.")
 @OUT
 @FORMAT
 def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | None, style: str) -> None:
@@ -251,7 +251,7 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     metavar="NAME[@EPOCH]",
     help="The finder; with @EPOCH, its network after that epoch, if it was kept. Repeatable: files are read once.",
 )
-@click.option("--average", is_flag=True, help="Mean logit over the eight orientations of each cut-out.")
+@click.option("--average", is_flag=True, help="Score with the mean logit over the eight orientations of each cut-out.")
 @_CALIBRATOR
 @OUT
 def score(folder: Path, generations: tuple[str, ...], average: bool, calibrator: str, out: Path | None) -> None:

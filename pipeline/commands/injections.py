@@ -177,7 +177,7 @@ def plan_injections(style: str, out: Path | None, **asked: Any) -> None:
 
 @click.group()
 def bank() -> None:
-    """Real galaxies as sources of injections and of simulated stamps."""
+    """Prepare real galaxies as sources of injections and of simulated stamps."""
 
 
 @bank.command()

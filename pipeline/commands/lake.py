@@ -13,7 +13,9 @@ from pipeline.commands.opening import FORMAT, OUT, project
 
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
 
-_INVALID = click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
+_INVALID = click.option(
+    "--invalid", is_flag=True, help="Include results of invalidated runs (`dhs registry` lists them)."
+)
 
 
 @click.command()
@@ -132,8 +134,9 @@ def lineage(name: str) -> None:
 def verify(repair: bool, deep: bool) -> None:
     """Check everything against its cards and checksums; exit code 1 if something is wrong.
 
-    What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
-    files go to `.damaged` under the data folder. Examples: dhs verify; dhs verify --deep --repair
+    With --repair, damaged files go to `.damaged` under the data folder; what is deleted is made again: cards and pins
+    of damaged tables, and what the pool keeps of the sweeps that it has read. What cannot be read (an unmounted disk,
+    a network that is down) is never forgotten. Examples: dhs verify; dhs verify --deep --repair
     """
     from pipeline.tables import verifying
 

@@ -36,7 +36,11 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     alone = {"points", "compare_emulator", "generation", "threshold", "style", "out"}
     if (other := [name for name in given if name not in alone]) or (points and compare):
         option = other[0] if other else "compare_emulator"
-        raise invalid(option.replace("_", "-"), "left out where --at or --compare-emulator is given alone", option)
+        raise invalid(
+            option.replace("_", "-"),
+            "left out: --at and --compare-emulator take only --generation, --threshold, --format and --out",
+            option,
+        )
     finder = (asked["generation"], asked["threshold"])
     return emulator_compared(project(), *finder) if compare else completeness_at(project(), points, *finder)
 
@@ -50,7 +54,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     metavar="NAME|FILE.yaml",
     help="Prior of the registry, or your own file; repeatable. Default: the prior that the injections were drawn from.",
 )
-@click.option("--dual", is_flag=True, help="The dual-prior table: the broad prior v1 and the anchored one.")
+@click.option("--dual", is_flag=True, help="Show the dual-prior table: the broad prior v1 and the anchored one.")
 @click.option("--generation", help="The finder; by default the report's headline.")
 @click.option("--threshold", help="One threshold (p0.5, fpr1e-3@val) instead of all.")
 @click.option(
@@ -74,7 +78,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     show_default=True,
     help="All injections, or only those declared detectable.",
 )
-@click.option("--net", is_flag=True, help="Only injections whose bare host is not above the threshold already.")
+@click.option("--net", is_flag=True, help="Count only injections whose bare host is not above the threshold already.")
 @click.option(
     "--weight",
     type=click.Choice(["grid", "survey"]),
@@ -102,9 +106,9 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     multiple=True,
     callback=_points,
     metavar="NAME=NUMBER[,...]",
-    help="At a point: of theta_e, src_mag, beta_frac, depth, seeing, or columns of injections. Repeatable.",
+    help="A point in theta_e, src_mag, beta_frac, depth, seeing, or columns of injections. Repeatable.",
 )
-@click.option("--compare-emulator", is_flag=True, help="The emulator of --at, beside every cell of the table.")
+@click.option("--compare-emulator", is_flag=True, help="Put the emulator of --at beside every cell of the table.")
 @FORMAT
 @OUT
 def completeness(

@@ -32,7 +32,7 @@ def push(tables: tuple[str, ...], remote: str | None, at: str | None) -> None:
 @_REMOTE
 @_AT
 @click.option(
-    "--merge", is_flag=True, help="Where you and others wrote on the same version: write your slices on their table."
+    "--merge", is_flag=True, help="Where you and others wrote on the same version, write your slices on their table."
 )
 def pull(tables: tuple[str, ...], remote: str | None, at: str | None, merge: bool) -> None:
     """Copy the tables that the committed cards pin, and DVC's files, from the remote; or only the TABLEs named.

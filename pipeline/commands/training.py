@@ -45,7 +45,7 @@ def train(
 
     It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date; for simulated
     stamps that includes their plan and rendering. --dry-run ends with exit code 1 if something is missing. --rehearse
-    uses random weights in place of ImageNet's.
+    fetches no ImageNet weights: without their file it starts from random ones.
     Examples: dhs train gen5a-audit --dry-run; dhs train gen1 network.pretrained=false loop.epochs=20
 
     With --cutouts and --describe it is trained on a folder of labelled cut-outs, in their own bands and pixels, as

@@ -86,14 +86,28 @@ class Labelled:
         return injections if blank.any() else injections.assign(field=found.astype(str))
 
     def where(self, good: NDArray[np.bool_], reason: str) -> Labelled:
-        """The set without some objects, which are rejected for a reason."""
+        """The set without some objects, which are rejected for a reason. DataError if none is left."""
         lost = self.objects[~good]
         more: list[Mapping[str, Any]] = [
             {"source_file": file, "row_index": row, "reason": f"{name}: {reason}", "record": None}
             for file, row, name in zip(lost["source_file"], lost["row_index"], lost["galaxy_id"], strict=True)
         ]
+        if not good.any():
+            raise DataError(
+                f"none of the {len(good)} objects of {self.described.name} can be used: {more[0]['reason']}"
+            )
         objects, facts = self.objects[good].reset_index(drop=True), self.facts.filter(pa.array(good))
         return replace(self, objects=objects, facts=facts, rejected=[*self.rejected, *more])
+
+
+def with_known_optics(found: Labelled) -> Labelled:
+    """The lenses, and the negatives whose PSF in every band and noise in the reference band are known."""
+    imaging = found.imaging
+    for name in (*imaging.psf_columns, imaging.noise_columns[imaging.reference]):
+        if not pa.types.is_nested(found.facts[name].type):
+            good = (declared.floats(found.facts, name) > 0) | (found.objects["label"] == 1).to_numpy()
+            found = found.where(good, f"its PSF or noise is not known: it has no positive {name}")
+    return found
 
 
 def described(path: Path) -> Description:

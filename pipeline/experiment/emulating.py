@@ -101,7 +101,8 @@ def fit_for(sample: Sample, levels: Sequence[Threshold]) -> list[Threshold]:
     kept = [level for level in levels if reasons[level.threshold_id] is None]
     if not kept:
         raise DataError(
-            "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "no threshold is measured"
+            "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            or 'no threshold is measured: `dhs query "select * from thresholds"` says why'
         )
     return kept
 

@@ -70,7 +70,9 @@ def measured(project: Project, generation: str | None, threshold: str) -> tuple[
     correlation = host_correlation(found, rows["galaxy_id"], cells)
     if np.isnan(correlation):
         why = "no host serves twice in a cell, or all injections of a cell have the same outcome"
-        raise DataError(f"the grid of {name} has no correlation within hosts ({why}): give it")
+        raise DataError(
+            f"the correlation within hosts is not known from the grid of {name} ({why}): give it with --correlation"
+        )
     return float(found.mean()), max(correlation, 0.0)
 
 

@@ -87,7 +87,7 @@ def trial_weights(context: RunContext, rows: pd.DataFrame, prior: str) -> Weight
     change = Change(drawn, target, SURVEY, (THETA_E, *not_of_prior(plain, SURVEY)))
     seeds = rows["seed"].unique()
     if len(seeds) != 1:
-        return "the trials have no seed in common"
+        return "the trials were drawn with different seeds"
     given = {THETA_E: rows["theta_e_arcsec"].to_numpy(float)}
     again = draw(drawn, pa.array(rows["trial_id"].to_numpy(str)), int(seeds[0]), SURVEY, given)
     return Weights(prior, np.exp(change.log_weights(again)), change.support(len(rows)))

@@ -215,7 +215,7 @@ def _in_order_of_trial(root: DataRoot, manifest: str, conditions: Sequence[str] 
     holes = delta.read(root, "cutouts", ["galaxy_id", "cutout_version", "nan_fraction"])
     found = rows.to_pandas().merge(holes.to_pandas(), on=["galaxy_id", "cutout_version"], how="left")
     if found.empty:
-        raise DataError(f"manifest {manifest} contains no cut-out to try a finder on")
+        raise DataError(f"manifest {manifest} contains no cut-out to try a finder on: run `dvc repro` first")
     found = found.iloc[np.argsort(key_hash(0, pa.array(found["galaxy_id"])), kind="stable")]
     worst = found.nlargest(TRIED // 4, "nan_fraction")
     return pd.concat([worst, found.drop(worst.index)], ignore_index=True)

@@ -29,7 +29,6 @@ from etl.config import CutoutsParams
 from injection.config import GridParams
 from injection.experiment.grid import cells
 from injection.experiment.setting import Setting
-from injection.optics.declared import usable
 from lake import tables
 from lake.contract import rules
 from lake.errors import invalid
@@ -125,8 +124,7 @@ def _read(context: RunContext, request: Request, scorer: Scorer, pixels: Path) -
     base, cutouts = project.section(GridParams, "grid"), project.section(CutoutsParams, "cutouts")
     found = cutouthosts.read(request.folder, request.description, base, cutouts, scorer.conditions, pixels)
     check_bands(scorer, found.imaging)
-    hostable = usable(found.facts, found.imaging) | (found.objects["label"] == 1).to_numpy()
-    found = found.where(hostable, "its PSF, or its noise in the reference band, is not known")
+    found = cutouthosts.with_known_optics(found)
     if scorer.conditions:
         good = known(scorer, found.conditions(scorer.conditions))
         found = found.where(good, f"it lacks {' or '.join(scorer.conditions)}, which the finder needs")

@@ -14,6 +14,7 @@ from lake.errors import ParameterError, invalid, not_one_of, one_line
 from lake.files.strictyaml import parse
 from modeling.config import TrainParams, changed, generations, resolve_generation
 from modeling.scoring.card import CARD
+from modeling.sections import OF_TORCHVISION
 from pipeline.project import params, simulated
 from pipeline.project.project import Project
 
@@ -120,10 +121,13 @@ def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: 
 
 
 def rehearsed(parameters: TrainParams, values: Mapping[str, Any]) -> TrainParams:
-    """A small version of the generation, under a separate name: one epoch, small batches, no ImageNet weights.
+    """A small version of the generation, under a separate name: one epoch, small batches, ImageNet weights if here.
 
     Controls that another finder mines are left out: it would have to be trained in full first.
     """
+    from modeling.networks import imagenet  # torch takes as long to import as other commands take
+
+    network, fresh = parameters.network, parameters.init is None
     batch = min(parameters.loop.batch, _REHEARSED_BATCH)
     small: dict[str, Any] = {
         "generation": f"{REHEARSAL}{parameters.generation}",
@@ -131,7 +135,7 @@ def rehearsed(parameters: TrainParams, values: Mapping[str, Any]) -> TrainParams
         "init": None if parameters.init is None else f"{REHEARSAL}{parameters.init}",
         "reference": None,
         "manifest": simulated.unmined(values, parameters.manifest),
-        "network": {"pretrained": False},
+        "network": {"pretrained": fresh and network.pretrained and imagenet.is_here(OF_TORCHVISION[network.name])},
         "loop": {"epochs": 1, "batch": batch, "micro_batch": min(parameters.loop.micro_batch, batch)},
     }
     return TrainParams.load(changed(parameters.model_dump(mode="json"), small), f"train.{parameters.generation}")

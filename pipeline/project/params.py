@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake import yamltext
 from lake.config import Section, overlaid
-from lake.errors import ParameterError, invalid, not_one_of
+from lake.errors import ParameterError, did_you_mean, invalid, not_one_of
 from lake.files import atomic
 from lake.files.strictyaml import read_mapping
 from lake.names import checked_name
@@ -58,10 +58,16 @@ _MANIFESTS = ("manifest", "stamp_manifest", "hard_negatives")
 """Sections that declare manifests."""
 
 
+_WRITTEN = ("train", "audited")
+"""Sections without a class."""
+_DERIVED = "simulated"
+"""The section of ``params.yaml`` that follows from the others."""
+
+
 def section_class(name: str) -> type[Section]:
     """The class of a section, imported on demand."""
     if name not in SECTIONS:
-        raise not_one_of("section", (*SECTIONS, "train", "audited"), name)
+        raise not_one_of("section", (*SECTIONS, *_WRITTEN), name)
     module, attribute = SECTIONS[name].split(":")
     found: type[Section] = getattr(importlib.import_module(module), attribute)
     return found
@@ -92,7 +98,18 @@ def load(folder: Path) -> Project:
     """The project in a folder, with its parameters as they are now."""
     if not (folder / FILE).exists():
         raise ParameterError(f"no {FILE} in {folder.resolve()}: run `dhs params use demo` in the project's folder")
-    return Project(folder, _with_checked_names(read_mapping(folder / FILE)))
+    values = _with_checked_names(read_mapping(folder / FILE))
+    _require_known(values, *_WRITTEN, _DERIVED)
+    return Project(folder, values)
+
+
+def _require_known(values: Mapping[str, Any], *without_class: str) -> None:
+    """Refuse a section that nothing reads, which would be a misspelt one."""
+    known = (*SECTIONS, *without_class)
+    for name in values:
+        if name not in known:
+            allowed = f"a known section ({', '.join(known)})"
+            raise ParameterError(f"{invalid(name, allowed, name)}{did_you_mean(name, known)}")
 
 
 def overlays(folder: Path) -> list[str]:
@@ -105,9 +122,7 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     if overlay not in overlays(folder):
         raise not_one_of("params", overlays(folder), overlay)
     merged = overlaid(overlay, lambda name: read_mapping(folder / _SOURCES / f"{name}.yaml"))
-    unknown = sorted(set(merged) - set(SECTIONS) - {"train", "audited"})
-    if unknown:
-        raise invalid(unknown[0], f"a known section ({', '.join((*SECTIONS, 'train', 'audited'))})", unknown[0])
+    _require_known(merged, *_WRITTEN)
     resolved: dict[str, Any] = {}
     for name in merged:
         if name in SECTIONS and merged[name] is not None:
@@ -136,7 +151,7 @@ def use(folder: Path, overlay: str) -> list[str]:
     values, before = resolve(folder, overlay), []
     if (folder / FILE).exists():
         try:
-            before = load(folder).audited
+            before = Project(folder, _with_checked_names(read_mapping(folder / FILE))).audited
         except ParameterError as error:  # the file is about to be replaced
             log.warning("finders that %s lists are not kept: %s", FILE, error)
     data = Project(folder, values).data

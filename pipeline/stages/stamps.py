@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etl.simulated import rendering
 from etl.simulated.shards import ShardMaker
-from injection.experiment.training_stamps import StampRenderer, source_model
+from injection.experiment.training_stamps import StampRenderer, prior_of_lenses, source_model
 from lake.files import storage
 from lake.files.publishing import published_folder
 from lake.sky.survey import SURVEY
@@ -20,7 +20,9 @@ def run(context: SparkRun, params: StampsParams) -> None:
     plan = context.read_spark("injection_manifest", [chosen.plan])
     sources = source_model(params.rendering, chosen)
     context.note_input("sources", str(sources.identity))
-    render = StampRenderer(params.rendering, chosen.psf_model, sources, context.seed, SURVEY)
+    prior = prior_of_lenses(params.rendering)
+    context.note_input("prior", prior.digest())
+    render = StampRenderer(params.rendering, prior, chosen.psf_model, sources, context.seed, SURVEY)
     made_by = [code.hash(module) for module in ("etl/simulated/shards.py", "injection/experiment/training_stamps.py")]
     work = context.work(params.digest(exclude={"sets"}), chosen.digest(), context.seed, dict(context.inputs), made_by)
     survey = context.survey.folder

@@ -19,12 +19,13 @@ from pipeline.tables.texttable import table_text
 def listing(root: DataRoot, at: str | None = None) -> str:
     """One line per table: rows, newest pinned version, slices, meaning; what cards pin and the lake lacks is marked."""
     absent: list[str] = []
-    lines = [f"{'table':<24} {'rows':>10} {'version':>7}  meaning"]
+    wide = max(len(name) for name in (*tables.names(), *views.VIEWS))
+    lines = [f"{'table':<{wide}} {'rows':>10} {'version':>7}  meaning"]
     for name in tables.names():
         found = cards.slices(root, name, at)
         meaning = tables.spec(name).meaning
         if not found:
-            lines.append(f"{name:<24} {'-':>10} {'-':>7}  {meaning}")
+            lines.append(f"{name:<{wide}} {'-':>10} {'-':>7}  {meaning}")
             continue
         rows = sum(entry.card.rows for entry in cards.distinct(found))
         version = max(entry.pin.version for entry in found)
@@ -32,8 +33,8 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         lost = [entry.name for entry in found if not is_here(root, entry)]
         absent += lost
         mark = "" if not lost else " (absent)" if len(lost) == len(found) else f" (absent: {', '.join(lost)})"
-        lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else "") + mark)
-    lines += [f"{name:<24} {'view':>10} {'':>7}  {views.VIEWS[name].meaning}" for name in views.VIEWS]
+        lines.append(f"{name:<{wide}} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else "") + mark)
+    lines += [f"{name:<{wide}} {'view':>10} {'':>7}  {views.VIEWS[name].meaning}" for name in views.VIEWS]
     others = Counter(
         entry.pin.inputs[cards.SURVEY] for name in tables.names() for entry in cards.foreign(root, name, at)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -40,10 +39,9 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
 
 def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) -> None:
     """Write to a temporary file, then move it into place: a failure does not lose an existing file."""
-    place = Path(os.path.realpath(out))
-    whole = place.is_file() or not place.exists()
+    whole = out.is_file() or not out.exists()
     try:
-        with atomic.replacing(place) if whole else nullcontext(out) as draft:
+        with atomic.replacing(out) if whole else nullcontext(out) as draft:
             writer(rows, draft)
     except OSError as error:
         number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else None)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+_JSON = {only: json.JSONEncoder(ensure_ascii=only).encode for only in (False, True)}
 SHOWN = 40
 """Rows of a longer table that are shown."""
 
@@ -65,8 +66,9 @@ def _cells(name: str, values: pa.ChunkedArray, short: bool) -> list[str]:
 
 
 def is_no_text(kind: pa.DataType) -> bool:
-    """Whether Arrow itself does not write values of a type as text (lists, bytes, intervals), or only some of them."""
-    return any(check(kind) for check in (pa.types.is_nested, pa.types.is_interval, *_BYTES))
+    """Whether Arrow itself does not write values of a type as text (lists, bytes), or only some of them, or without
+    their unit (durations)."""
+    return any(check(kind) for check in (pa.types.is_nested, pa.types.is_interval, pa.types.is_duration, *_BYTES))
 
 
 def as_text(values: pa.Array, ascii_only: bool = False) -> pa.Array:
@@ -88,30 +90,42 @@ def as_text(values: pa.Array, ascii_only: bool = False) -> pa.Array:
 
 
 def json_text(value: Any, ascii_only: bool = False) -> str:
-    """A value as JSON."""
-    return json.dumps(plain(value), ensure_ascii=ascii_only)
+    """A value as JSON (:func:`plain`), a map as its pairs, decimals as numbers with all their digits."""
+    match value:
+        case pa.MonthDayNano():
+            pass  # a tuple
+        case dict():
+            quoted = _JSON[ascii_only]
+            pairs = [f"{quoted(str(name))}: {json_text(one, ascii_only)}" for name, one in value.items()]
+            return f"{{{', '.join(pairs)}}}"
+        case list() | tuple():
+            return f"[{', '.join(json_text(one, ascii_only) for one in value)}]"
+        case decimal.Decimal():
+            return f"{value:f}"
+    return _JSON[ascii_only](plain(value))
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times and durations as ISO 8601, bytes as hexadecimal digits, null for what is not a
-    number, a map as its pairs.
+    """A single value as JSON has it: times and durations as ISO 8601, bytes as hexadecimal digits, null for what is not
+    a number.
     """
     match value:
         case pa.MonthDayNano(months=months, days=days, nanoseconds=nanoseconds):
-            return f"P{months}M{days}DT{decimal.Decimal(nanoseconds).scaleb(-9).normalize():f}S"
-        case dict():
-            return {name: plain(one) for name, one in value.items()}
-        case list() | tuple():
-            return [plain(one) for one in value]
+            return f"P{months}M{days}DT{_seconds(nanoseconds)}S"
+        case dt.timedelta(days=days, seconds=seconds, microseconds=microseconds):
+            below = microseconds * 1000 + getattr(value, "nanoseconds", 0)  # pandas' has nanoseconds too
+            return f"P{days}DT{_seconds(seconds * 10**9 + below)}S"
         case float():
             return value if math.isfinite(value) else None
-        case decimal.Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
         case bytes():
             return value.hex()
         case None | bool() | int() | str():
             return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"{decimal.Decimal(nanoseconds).scaleb(-9).normalize():f}"
 
 
 def size_text(count: float) -> str:

@@ -77,15 +77,15 @@ def loose(project: Project) -> str | None:
         found = collecting.waste(root, references(root), 0.0)
         if files := sum(len(one.files) for one in found):
             size = size_text(sum(one.size for one in found))
-            return f"{files} files of tables ({size}) belong to no version that is pinned; `dhs lake gc` tells which"
+            return f"{files} files of tables ({size}) belong to no version that is pinned; `dhs lake gc` lists them"
     return None
 
 
 def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
 
-    Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
-    (a table that cannot be read, a damaged card).
+    Damaged bytes are set aside under ``.damaged``; cards, pins and accounts of parts are deleted and made again.
+    Nothing is touched while a finding has no such cure (a table that cannot be read, a damaged card).
     """
     root = project.data
     if not all(finding.mendable for finding in findings):

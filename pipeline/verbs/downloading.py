@@ -53,8 +53,13 @@ class Plan:
 
 
 def folder_of(project: Project) -> Path:
-    """The survey's folder, where files go; it must be local."""
+    """The survey's folder, where files go: a local one, and not that of a simulated survey."""
     folder = project.survey.folder
+    if project.survey.simulated:
+        raise DataError(
+            f"{folder} is of the simulated survey '{project.survey.name}', where files of a real one do not belong: "
+            "run `dhs params use dr10` first"
+        )
     if "://" in folder:
         raise invalid("survey.folder", "a local folder, to download into it", folder)
     return project.folder / folder

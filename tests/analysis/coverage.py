@@ -1,4 +1,4 @@
-"""Coverage of the host-clustered interval in simulations: the table of docs/statistics.md."""
+"""Coverage of the host-clustered interval in simulations: the table of docs/coverage.md."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ def test_hosts_used_unequally_often_are_covered(hosts, most, rate):
 
 @pytest.mark.slow
 def test_the_documented_coverage_is_reproduced():
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     for bin_name, correlation, *measured in table(4000, 1):
         kind = "one use" if math.isnan(correlation) else f"{correlation:g}"
         row = next(line for line in page.splitlines() if line.startswith(f"| {bin_name} | {kind} |"))
@@ -307,7 +307,7 @@ NAMES = {"Korn & Graubard": "Clopper-Pearson (Korn & Graubard)"}
 
 @pytest.mark.slow
 def test_the_documented_comparison_with_other_intervals_is_reproduced():
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     rows = compared(2000, 1)
     assert min(min(row[2], row[4]) for row in rows if row[1] == "ours") >= 0.9295
     for bin_name, method, *measured in rows:

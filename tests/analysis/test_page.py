@@ -9,6 +9,7 @@ from html import unescape
 from importlib import resources
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import sqlglot
 from sqlglot import exp
@@ -18,6 +19,7 @@ from analysis.figures.style import canvas, paper, svg
 from analysis.page.layout import Part, numbered
 from analysis.page.parts import parts_of
 from analysis.reporting.views import Shown, TableView
+from analysis.statistics.completeness import interval_of
 from lake import tables
 
 
@@ -94,7 +96,7 @@ def test_queries_of_figures_name_tables_and_columns_that_exist(made):
         require_known(unescape(query))
 
 
-def test_a_page_of_cut_outs_asks_the_tables_of_sets(whole_system, inputs, words_only):
+def test_a_page_of_cut_outs_asks_the_tables_of_sets(inputs, words_only):
     """Their injections are in no table of the survey's: its queries would find nothing."""
     injected = {"answer", "radius-magnitude", "completeness-curves", "completeness-offset-depth"}
     of_set = dataclasses.replace(inputs, manifest=inputs.manifest.head(0))
@@ -126,6 +128,11 @@ def test_data_of_a_figure_are_what_it_shows(made, inputs):
     stored = stored[stored["threshold_id"] == inputs.params.headline_threshold_id]
     assert frame["detected"].sum() == stored["detected"].sum()
     assert frame["n"].sum() == stored["n"].sum()
+    ends = [
+        sorted(interval_of(row) for _, row in rows[rows["n"] > 0].iterrows()) for rows in (frame, stored)
+    ]  # those that the picture shows
+    assert [kind for *_, kind in ends[0]] == [kind for *_, kind in ends[1]]
+    np.testing.assert_allclose([end[:2] for end in ends[0]], [end[:2] for end in ends[1]], atol=1e-8)
     filled = frame[frame["n"] > 0]
     assert (filled["completeness"] - filled["detected"] / filled["n"]).abs().max() < 1e-7
 

@@ -104,7 +104,7 @@ def test_intervals_cover_where_weights_go_with_the_outcome(
 @pytest.mark.slow
 def test_the_documented_coverage_of_weighted_intervals_is_reproduced() -> None:
     """A sample of the settings; a median of fifteen settings of 140 samples has an error of half a point."""
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     chosen = np.random.default_rng(5).choice(len(SETTINGS), 180, replace=False)
     rows = table([[SETTINGS[place] for place in chosen[part::3]] for part in range(3)], 140)
     assert len(rows) == 6
@@ -287,7 +287,6 @@ def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> No
     assert change.support(3000, ends) == pytest.approx(1.45 / 1.7, abs=0.01)
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself(tmp_path: Path) -> None:
     """scipy.stats takes half a second; torch, scikit-learn and a JVM take longer."""
     code = """

@@ -81,7 +81,7 @@ def test_limits_of_few_found_and_of_few_missed_mirror_each_other():
 
 @pytest.mark.slow
 def test_the_documented_bounds_are_reproduced():
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     for name, settings, *most, inside, lowest in table():
         row = f"| {name} | {settings} | {most[0] or '-'} | {most[1] or '-'} | {inside} | {100.0 * lowest:.1f} |"
         assert row in page.splitlines()

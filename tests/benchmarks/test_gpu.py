@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu import again, injecting, parts, scoring, training
+from benchmarks.gpu import again, bars, injecting, parts, scoring, training
 from injection.engine import render
 from injection.experiment import stream
 from modeling.networks import inference, recorded
@@ -25,10 +25,20 @@ class OfItsBatch:
         return stamps.mean(axis=(1, 2, 3)) - stamps.mean()
 
 
-@pytest.mark.usefixtures("whole_system")
-def test_scoring_has_a_rate_per_batch_size_and_finds_logits_independent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "seconds", lambda work: timeit(work, number=1))  # once, where rates do not matter
-    found = list(scoring.records())
+@pytest.fixture(scope="module")
+def scored() -> list[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "seconds", lambda work: timeit(work, number=1))  # once, where rates do not matter
+        return list(scoring.records())
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[dict[str, Any]]:
+    return list(training.records())
+
+
+def test_scoring_has_a_rate_per_batch_size_and_finds_logits_independent(scored: list[dict[str, Any]]) -> None:
+    found = scored
     rates = [record["stamps_per_s"] for record in found if "stamps_per_s" in record]
     assert len(rates) == len(scoring.BATCHES)
     assert all(value > 0 for rate in rates for value in rate.values())
@@ -58,14 +68,14 @@ def test_injecting_has_rates_and_shares_of_both_engines_which_agree(
         assert record["injections"] > 0
         assert 0 < record["scoring_busy"] < 1, "threads take turns, and no call counts twice"
         assert min(record["shares"].values()) > 0
+    assert bars.engine(found)["torch_stays"] is False
     largest = next(record for record in found if "largest_difference" in record)
     assert 0 < largest["largest_difference"] < injecting.LARGEST_DIFFERENCE
     assert "failed" not in largest
 
 
-@pytest.mark.usefixtures("whole_system")
-def test_training_has_rates_by_micro_batch_loading_and_the_agreement_of_graphs() -> None:
-    found = list(training.records())
+def test_training_has_rates_by_micro_batch_loading_and_the_agreement_of_graphs(trained: list[dict[str, Any]]) -> None:
+    found = trained
     rates = [record for record in found if "micro_batch" in record]
     assert [record["micro_batch"] for record in rates] == list(reversed(training.MICRO_BATCHES))
     assert all(record["ratio"] > 0 and 0 < record["loader_share"] < 1 and record["epoch_s"] > 0 for record in rates)
@@ -89,11 +99,63 @@ def test_all_parts_end_in_five_minutes_and_the_last_has_its_time() -> None:
     assert parts.limit_s("training", ["training"], 0.0) == parts.LIMITS_S["training"]
 
 
-def test_the_torch_engine_stays_only_where_it_reaches_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(injecting, "PROCESSOR", (("cpu", 1, 4),))
-    monkeypatch.setattr(injecting, "TORCH", (("cuda", 1, 4), ("cuda", 2, 4)))
-    assert injecting._decision([12_000.0, 20_000.0, 30_000.0])["torch_stays"] is False
-    assert injecting._decision([12_000.0, 20_000.0, 101_000.0])["torch_stays"] is True
+def measured(torch: float = 20_000.0, epoch: float = 20.0, again: float = 5.0) -> list[dict[str, Any]]:
+    """Records of a GPU, with the keys that the parts give theirs."""
+    stream = {"part": "injecting", "rendering_per_s": 30_000.0}
+    return [
+        {"part": "scoring", "device": "cuda", "imports_s": 9.0},
+        {"part": "scoring", "batch": 64, "stamps_per_s": {"host": 9e4, "device": 2e4}},
+        {"part": "scoring", "batch": 2048, "stamps_per_s": {"host": 4e4, "device": 6e4}},
+        {**stream, "engine": "processor", "injections_per_s": 8_000.0},
+        {**stream, "engine": "torch", "injections_per_s": torch},
+        {**stream, "engine": "torch", "injections_per_s": 1_000.0, "rendering_per_s": None},
+        {"part": "training", "whole_s": 50.0},
+        {"part": "training", "micro_batch": 512, "train_s": epoch, "validation_s": 3.0},
+        {"part": "training", "micro_batch": 64, "train_s": 80.0, "validation_s": 3.0},
+        {"part": "compiling", "device": "cuda", "imports_s": 9.0},
+        {"part": "compiling", "compiled_micro_batch": 512, "train_s": 30.0, "first_step_s": 100.0},
+        {"part": "again", "device": "cuda", "imports_s": 9.0},
+        {"part": "again", "first_step_s": again},
+    ]
+
+
+def judged(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {each.get("bar", "engine"): each for each in bars.verdicts(records)}
+
+
+def test_every_bar_is_judged() -> None:
+    found = judged(measured())
+    assert list(found) == [*(bar.what for bar in bars.BARS), "engine"]
+    assert [each["value"] for each in found.values() if "value" in each] == [23.0, 83.0, 6e4, 5.5, 50.0, 14.0]
+    assert [each["what"].split(":")[0].split("  ")[0] for each in found.values()] == [
+        "GOAL REACHED", "MISSED", "REACHED", "GOAL REACHED", "REACHED", "REACHED", "KEEP THREADS",
+    ]  # fmt: skip
+    epoch, *_, again, engine = found.values()
+    assert "bar 40, goal 25" in epoch["what"]
+    slow = judged(measured(epoch=90.0, again=12.0, torch=101_000.0))
+    assert slow[epoch["bar"]]["value"] == 33.0, "compiled is faster"
+    assert not slow[again["bar"]]["reached"]
+    assert (engine["torch_stays"], slow["engine"]["torch_stays"]) == (False, True)
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    only = [record for record in measured() if record["part"] in {"scoring", "again"} and "first_step_s" not in record]
+    found = judged(only)
+    assert [each["what"][:12] for each in found.values()].count("NOT MEASURED") == len(bars.BARS) - 1
+    assert found["engine"]["torch_stays"] is None
+    assert [each["what"] for each in bars.verdicts([{"device": "cpu"}])] == [
+        "no bar was judged, and no engine chosen: there is no GPU"
+    ]
+
+
+def test_verdicts_read_what_the_parts_record(scored: list[dict[str, Any]], trained: list[dict[str, Any]]) -> None:
+    """The keys of real records, taken as those of a GPU."""
+    named = [{"part": part, **each} for part, of in (("scoring", scored), ("training", trained)) for each in of]
+    on_gpu = {training.MICRO_BATCHES[0]: 64, training.MICRO_BATCHES[1]: 512}
+    named = [{**each, "micro_batch": on_gpu.get(each.get("micro_batch", 0))} for each in named]
+    found = judged([*named, {"part": "again", "device": "cuda"}])
+    missing = [bar for bar, each in found.items() if each.get("value") is None]
+    assert missing == [bars.BARS[3].what, bars.BARS[5].what, "engine"]
 
 
 def test_a_part_is_stopped_at_its_limit() -> None:
@@ -112,4 +174,4 @@ def test_results_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(parts, "run_part", fake)
     assert parts.main(["--json", str(path), "--part", "training"]) == 0
     assert parts.main(["--json", str(path)]) == 1
-    assert len(json.loads(path.read_text())) == 2 * len(parts.LIMITS_S)
+    assert len(json.loads(path.read_text())) == 2 * len(parts.LIMITS_S) + 1, "the last says what it means"

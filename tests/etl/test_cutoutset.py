@@ -73,7 +73,30 @@ def hdf5_channels_last(folder: Path, pixels: NDArray[np.float32]) -> dict[str, A
     return {"images": {"files": "all.h5", "axes": ["object", "y", "x", "band"]}}
 
 
-@pytest.mark.parametrize("write", [npz, cubes, file_per_band, band_of_all, extensions, hdf5_channels_last])
+def one_npz(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    np.savez(folder / "all.npz", cutout=pixels.transpose(0, 2, 3, 1).astype(">f8"), name=np.arange(len(pixels)))
+    return {"images": {"files": "all.npz", "axes": ["object", "y", "x", "band"], "id": "name"}}
+
+
+def hdf5_groups(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    with h5py.File(folder / "all.h5", "w") as file:
+        file["data/images"], file["data/name"] = pixels, np.arange(len(pixels))
+        file["gone"] = h5py.SoftLink("/nothing")
+    return {"images": {"files": "all.h5", "array": "data/images", "id": "data/name"}}
+
+
+def compressed_cubes(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for index, stamp in enumerate(pixels):
+        write_fits(folder / f"{index}.fits.gz", stamp, SCALE)
+    return {"images": {"files": "{id}.fits.gz"}}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        npz, one_npz, cubes, compressed_cubes, file_per_band, band_of_all, extensions, hdf5_channels_last, hdf5_groups,
+    ],
+)  # fmt: skip
 def test_every_layout_gives_the_same_stamps_in_nanomaggies(
     tmp_path: Path, write: Callable[[Path, NDArray[np.float32]], dict[str, Any]]
 ) -> None:
@@ -161,6 +184,101 @@ def test_labels_and_psfs_that_are_not_as_declared_cost_one_object_each(tmp_path:
     assert "own:o002" in set(whole.objects["galaxy_id"])
 
 
+def test_rows_of_a_table_without_ids_belong_to_the_objects_of_the_only_file(tmp_path: Path) -> None:
+    pixels = stamps(6, 0)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pd.DataFrame({"kind": ["lens", "random", "random", "lens"]}).to_csv(folder / "objects.csv", index=False)
+    width: dict[str, Any] = {"psf": NO_TABLE["psf"], "images": {"files": "*.h5"}}
+    for name, some in (("a", pixels[:4]), ("b", pixels[4:])):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["x"] = some
+        if name == "a":
+            assert read(folder, tmp_path, **width).objects["label"].to_list() == [1, 0, 0, 1]
+    with pytest.raises(DataError, match=r"objects\.csv must have a column 'id' with the ids of objects, got kind"):
+        read(folder, tmp_path, **width)
+    pd.DataFrame({"id": range(4), "kind": "random"}).to_csv(folder / "objects.csv", index=False)
+    found = read(folder, tmp_path, **width)
+    assert found.objects["galaxy_id"].to_list() == ["own:a/0", "own:a/1", "own:a/2", "own:a/3"]
+    assert [row["reason"] for row in found.rejected] == [
+        f"b/{place}: an earlier object has its row of objects.csv" for place in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("count", [5, 7])
+@pytest.mark.parametrize(("place", "what"), [("psf", "PSFs"), ("noise", "noise maps")])
+def test_arrays_of_other_numbers_of_objects_are_refused(tmp_path: Path, place: str, what: str, count: int) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 6, 2)
+    kind = {"kind": "image", "includes_pixel": True} if place == "psf" else {"kind": "rms"}
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        file["other"] = np.ones((count, 2, 15, 15))
+    with pytest.raises(DataError, match=f"stamps.h5: {what} must be as many as images, 6, got {count}"):
+        read(folder, tmp_path, **{place: {**kind, "array": "other"}})
+
+
+def test_true_is_a_label_however_it_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 4, 0)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        file["y"] = np.array([True, False, False, True])
+    for labels in ({"column": "y"}, {"column": "y", "lenses": [True], "negatives": [False]}):
+        found = read(folder, tmp_path, labels=labels)
+        assert found.objects["label"].to_list() == [1, 0, 0, 1]
+    for words in (["True", "False", "False", "True"], ["true", "0", "FALSE", "1.0"]):
+        table = pd.read_csv(folder / "objects.csv").assign(y=words)
+        table.to_csv(folder / "objects.csv", index=False)
+        assert read(folder, tmp_path, labels={"column": "y"}).objects["label"].to_list() == [1, 0, 0, 1]
+
+
+def test_numbers_that_name_files_are_found_in_a_table_of_numbers(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for index, stamp in enumerate(stamps(3, 0)):
+        write_fits(folder / f"{index}.0.fits", stamp, SCALE)
+    pd.DataFrame({"id": [0.0, 1.0, 2.0], "kind": "lens"}).to_csv(folder / "objects.csv", index=False)
+    found = read(folder, tmp_path, psf=NO_TABLE["psf"], images={"files": "{id}.fits"})
+    assert len(found.objects) == 3
+    assert found.rejected == []
+
+
+def test_an_object_without_an_identifier_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 3, 0)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        del file["name"]
+        file["name"] = np.array([b"", b"", b""])
+    with pytest.raises(DataError, match=r"stamps\.h5 has no 'name' with the id of each object"):
+        read(folder, tmp_path)
+
+
+def test_zeros_of_whole_numbers_are_values_if_that_is_declared(tmp_path: Path) -> None:
+    pixels = np.round(stamps(2, 0) / 0.3).astype(np.int16)
+    assert (pixels == 0).mean() > 0.05
+    folder = tmp_path / "set"
+    folder.mkdir()
+    np.savez(folder / "0.npz", cutout=pixels[0].transpose(1, 2, 0))
+    cure = "zeros count as not finite: if they are values, declare images.zeros_are_data: true"
+    with pytest.raises(DataError, match=cure):
+        read(folder, tmp_path, **NO_TABLE, images={"files": "*.npz"})
+    found = read(folder, tmp_path, **NO_TABLE, images={"files": "*.npz", "zeros_are_data": True})
+    np.testing.assert_allclose(found.stamps[0], pixels[0] * UNIT, rtol=1e-6)
+
+
+def test_a_damaged_compressed_file_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    images = compressed_cubes(folder, stamps(2, 0))
+    whole = (folder / "0.fits.gz").read_bytes()
+    (folder / "2.fits.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "3.fits.gz").write_text("no gzip")
+    (folder / "4.tar.gz").write_bytes(whole)
+    reasons = [row["reason"] for row in read(folder, tmp_path, **NO_TABLE, **images).rejected]
+    assert reasons == [
+        "2.fits.gz cannot be read: Compressed file ended before the end-of-stream marker was reached",
+        "3.fits.gz cannot be read: Not a gzipped file (b'no')",
+        "4.tar.gz: it matches no declared path",
+    ]
+
+
 def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     write_set(folder, 3, 0)
@@ -180,6 +298,11 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         ({"reference_band": "r"}, r"'reference_band' must be one of g, i, got 'r'"),
         ({"zero_point_mag": {"g": 27.0}}, "'zero_point_mag' must be one value, or one for each of g, i"),
         ({"psf": {"kind": "fwhm", "arcsec": 1.0}}, r"'set.yaml.psf.fwhm.profile' is missing"),
+        ({"psf": {"kind": "fwhm_nea", "arcsec": {"g": 0.7, "i": 0.0}}}, r"'psf.arcsec' must be positive, got 0.0"),
+        ({"noise": {"kind": "pixel_sigma", "value": -1}}, r"'noise.value' must be positive, got -1.0"),
+        ({"source_mag_edges": [24.0, 22.0]}, "'source_mag_edges' must be two or more, strictly increasing"),
+        ({"source_mag_edges": [24.0]}, "'source_mag_edges' must be two or more, strictly increasing"),
+        ({"labels": {"lenses": ["A", 1], "negatives": [True]}}, "must be values of lenses or of negatives, none of"),
         ({"name": "main"}, "'name' must be another than main, des46"),
         ({"bands": "gi"}, "'set.yaml.bands' must be .*, got 'gi'"),
         ({"bandz": ["g"]}, "'set.yaml.bandz' must be one of the known parameters .* did you mean 'bands'"),

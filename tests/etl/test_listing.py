@@ -28,7 +28,7 @@ def listed(folder: Path) -> dict[str, list[object]]:
     target = folder.parent / "listing.jsonl"
     listing.write(str(folder), target, folder.parent / "memory.jsonl")
     lines = [json.loads(line) for line in target.read_text().splitlines()]
-    return {name: rest for name, *rest in lines}
+    return {name: rest for name, *rest in filter(None, lines)}
 
 
 @pytest.fixture

@@ -31,8 +31,6 @@ from lake.store.parts import publish
 from lake.store.writing import Provenance, Target
 from tests.lake import stores
 
-pytestmark = pytest.mark.usefixtures("whole_system")
-
 SPEC = tables.spec("injections")
 RUN = batchparts.GridRun("g", "main", "ck", "demo1")
 THETA, PSF = (0.5, 1.0, 1.5), ((0.9, 1.2), (1.2, 1.5))
@@ -239,6 +237,7 @@ def test_published_parts_are_read_by_spark_and_without(jobs_spark: Any, tmp_path
     assert few == sum(row["src_mag_r"] > 24 for row in batch(40, 3)[:10])
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_batches_and_tables_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tasks, which this process does itself, read there and write there."""
     rows = batch(30, 6)
@@ -376,12 +375,12 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
         row["prior"] = "d06"
     frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", rows)])
     call = (CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
-    with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
+    with pytest.raises(DataError, match="completeness must be of one prior, got d06, v1"):
         completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
     one = frames.injections.where("prior = 'v1'")
-    with pytest.raises(DataError, match="are outside all planned cells"):
+    with pytest.raises(DataError, match="lie in no planned cell"):
         completeness.summarise(jobs_spark, one, frames.injection_scores, CELLS.slice(4), *call[1:])
-    with pytest.raises(DataError, match="completeness is of one grid_id, got no rows"):
+    with pytest.raises(DataError, match="completeness must be of one grid_id, got no rows"):
         completeness.summarise(jobs_spark, one.where("false"), frames.injection_scores, *call)
 
 

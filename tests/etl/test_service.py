@@ -171,11 +171,11 @@ def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
         9: "the service: the answer's pixel grid is off by up to 41 px",
         10: "the service: the answer: the pixel scale must be 0.262 arcsec, got 0.2804",
         11: "the service: the answer cannot be read: its 2 planes must be the bands g, r, z",
-        12: f"the service: nothing came for 0.5 s{three}",
+        12: f"the service: the server sent nothing for 0.5 s{three}",
         13: "no data in band z",
         14: "the service: the answer is longer than",
         15: f"the service: the answer is no FITS file: ''{three}",
-        18: f"the service: the server redirects without an end{three}",
+        18: f"the service: the server redirects in a circle{three}",
     }.items():
         assert str(why[place]).startswith(expected), (place, why[place])
     assert "payload" in str(why[5])

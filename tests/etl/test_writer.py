@@ -28,8 +28,6 @@ from lake.store import cards, delta, quarantine
 from lake.store.writing import Provenance, Target
 from tests.etl.specs import EVERY_TYPE, MEASURED, WITHOUT_ORIGIN, every_type_rows
 
-pytestmark = pytest.mark.usefixtures("whole_system")
-
 WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
 
 
@@ -141,7 +139,7 @@ def test_rows_judged_by_the_job_are_counted_and_fingerprinted_as_they_are_writte
     target = Target(root, MEASURED, "one", {"part": "1"}, WHO)
     card = publish(rows, target, judged=2)
     assert card == publish(rows, target)
-    with pytest.raises(LakeError, match=r"3 rows of .* were to be written and 2 were"):
+    with pytest.raises(LakeError, match=r": 2 of 3 rows were written; run the stage again"):
         publish(rows, target, judged=3)
     assert cards.read_slice(root, MEASURED.name, "one").card == card
     broken = frame(spark, [("a", -1.0, "f", 1)])

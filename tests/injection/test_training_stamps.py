@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
 
 from injection.config import StampCleaning, StampRendering, StampSet
 from injection.engine.tracing import PARAMETRIC
-from injection.experiment.training_stamps import StampRenderer, source_model
+from injection.experiment.training_stamps import StampRenderer, prior_of_lenses, source_model
 from injection.galaxies.banks import collected, write_bank
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
@@ -25,7 +27,8 @@ RENDERING = StampRendering.load(_BASE["rendering"], "stamps.rendering")
 
 
 def renderer(psf: str = "moffat", **changes: Any) -> StampRenderer:
-    return StampRenderer(RENDERING.model_copy(update=changes), psf, PARAMETRIC, 11, SURVEY)
+    rendering = RENDERING.model_copy(update=changes)
+    return StampRenderer(rendering, prior_of_lenses(rendering), psf, PARAMETRIC, 11, SURVEY)
 
 
 def planned(count: int, **changes: Any) -> pa.Table:
@@ -158,6 +161,17 @@ def test_stamps_of_a_bank_of_cosmos_galaxies(real_data: Path, tmp_path: Path) ->
     arcs = images[:, 1].astype(np.float64).sum(axis=(1, 2))
     expected = 10 ** (0.4 * (22.5 - made["src_mag_r"].to_numpy())) * made["magnification"].to_numpy()
     np.testing.assert_allclose(arcs, expected * (1 - made["arc_off_stamp_fraction"].to_numpy()), rtol=0.05)
+
+
+def test_a_prior_of_ones_own_is_read_once_and_travels_with_the_renderer(tmp_path: Path) -> None:
+    """Spark's tasks draw what the stage read, on machines without the file too."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: training\nmeaning: flat\nlens_q: {kind: uniform, low: 0.3, high: 0.31}\n")
+    made = renderer(prior=str(file))
+    file.unlink()
+    drawn = copy.deepcopy(made).parameters(planned(3), SIDE)
+    assert pc.max(drawn["lens_q"]).as_py() < 0.31
+    assert made.prior.digest() != renderer().prior.digest()
 
 
 def test_an_impossible_lens_fails_alone_and_a_mixture_is_no_prior() -> None:

@@ -38,6 +38,39 @@ def test_a_failed_block_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    disk, here = tmp_path / "disk", tmp_path / "here"
+    for folder in (disk, here):
+        folder.mkdir()
+    (disk / "file.txt").write_text("old")
+    for name, target in (("a", "../disk/file.txt"), ("b", "a"), ("new", "../disk/new.txt")):
+        (here / name).symlink_to(target)
+        atomic.write_text(here / name, f"of {name}")
+        assert (here / name).readlink() == Path(target)
+    assert {path.name: path.read_text() for path in disk.iterdir()} == {"file.txt": "of b", "new.txt": "of new"}
+    assert {path.name for path in here.iterdir()} == {"a", "b", "new"}
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "unmounted").symlink_to(tmp_path / "disk" / "file.txt")
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "disk")):
+        atomic.write_text(tmp_path / "unmounted", "new")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match=f"symbolic links: '{tmp_path / 'loop'}'"):
+        atomic.write_text(tmp_path / "loop", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"unmounted", "loop"}
+
+
+def test_a_link_into_a_protected_cache_is_itself_replaced(tmp_path: Path) -> None:
+    """As `dvc checkout` makes it with `cache.type symlink`: a new result must not become the content of an old hash."""
+    (tmp_path / "cached").write_text("old")
+    (tmp_path / "cached").chmod(0o444)
+    (tmp_path / "out").symlink_to("cached")
+    atomic.write_text(tmp_path / "out", "new")
+    assert not (tmp_path / "out").is_symlink()
+    assert [(tmp_path / name).read_text() for name in ("out", "cached")] == ["new", "old"]
+
+
 def test_a_long_name_is_no_hindrance(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 120 + ".json")
     atomic.write_text(path, "{}")

@@ -218,7 +218,7 @@ def test_writers_and_those_who_change_files_exclude_each_other(root: DataRoot) -
     with working(root):
         with working(root):
             pass
-        with pytest.raises(DarkHaloError, match="a stage or another command works on the lake"), alone(root):
+        with pytest.raises(DarkHaloError, match="a stage or another command is working on the lake"), alone(root):
             pass
     with alone(root), pytest.raises(DarkHaloError, match="files are being changed"), working(root):
         pass

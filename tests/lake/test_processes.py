@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -72,7 +73,6 @@ def test_a_suspended_process_or_child_is_found() -> None:
     assert processes.stopped(child.pid) is None
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(
         "import pathlib, signal, subprocess, sys, time\n"
@@ -97,3 +97,69 @@ def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_pat
     process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
     assert (tmp_path / "left").read_text() == "[]"
+
+
+def stopped_twice() -> None:
+    with processes.stoppable():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the block goes on")
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_a_stoppable_block_is_left_once_and_what_then_ends_it_is_not_interrupted() -> None:
+    met: list[int] = []
+    formers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    for each in formers:
+        signal.signal(each, lambda number, frame: met.append(number))
+    try:
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            stopped_twice()
+        assert met == [signal.SIGHUP], "it waited for the end of the block"
+        with processes.stoppable() as close:
+            close()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert met == [signal.SIGHUP]
+        assert met == [signal.SIGHUP, signal.SIGTERM]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with processes.stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        for each, former in formers.items():
+            signal.signal(each, former)
+
+
+def test_a_stoppable_block_ends_in_order_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "working.py").write_text(
+        "import pathlib, time\n"
+        "from lake import processes\n"
+        "with processes.stoppable() as close:\n"
+        "    try:\n"
+        "        pathlib.Path('started').touch()\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        close()\n"
+        "        time.sleep(0.5)\n"
+        "        pathlib.Path('ended').touch()\n"
+    )
+    (tmp_path / "runner.py").write_text(
+        "import pathlib\nfrom lake import processes\nprocesses.run_bound(pathlib.Path(), 'working', environment={})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{tmp_path}"}
+    process = subprocess.Popen([sys.executable, "runner.py"], cwd=tmp_path, env=environment)
+    wait_until((tmp_path / "started").exists)
+    process.kill()
+    process.wait(timeout=30)
+    wait_until((tmp_path / "ended").exists)
+
+
+def test_a_lost_process_is_one_that_ran_here_and_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        own = f"{platform.node()} {child.pid} {processes.identity(child.pid)}"
+        assert not processes.is_lost(own)
+        assert not processes.is_lost(processes.this())
+        child.kill()
+    assert processes.is_lost(own)
+    assert processes.is_lost(f"{processes.this()}0"), "its number belongs to another process"
+    assert not processes.is_lost(f"elsewhere {own.partition(' ')[2]}")

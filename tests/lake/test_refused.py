@@ -89,6 +89,19 @@ def test_an_error_that_names_a_file_keeps_it(tmp_path: Path) -> None:
         copy()
 
 
+def test_a_read_that_a_failing_disk_refuses_does_not_name_what_is_written(tmp_path: Path) -> None:
+    def copy(words: OSError) -> None:
+        with refused.named(tmp_path / "out"):
+            raise words
+
+    for words in (OSError(errno.EIO, "Input/output error"), OSError("file read failed: errno = 5, 'Input/output")):
+        with pytest.raises(OSError, match=r"Input/output") as raised:
+            copy(words)
+        assert raised.value is words
+    with pytest.raises(OSError, match=str(tmp_path / "out")):
+        copy(OSError("file write failed: errno = 5, error message = 'Input/output error'"))
+
+
 def test_a_folder_that_could_not_be_filled_is_named_and_left_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "kept"
     with publishing.replacing_folder(target) as draft:

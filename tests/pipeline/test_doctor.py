@@ -62,6 +62,14 @@ def test_runs_on_plain_python_with_nothing_installed() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_machine_that_lacks_nothing_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "problems", lambda folder: [])
+    assert doctor.main() == 0
+    assert capsys.readouterr().out == "Python, Java, disk and memory are sufficient\n"
+
+
 def test_make_refuses_a_python_other_than_that_of_the_environment(tmp_path: Path) -> None:
     old = tmp_path / ".venv" / "bin" / "python"
     old.parent.mkdir(parents=True)

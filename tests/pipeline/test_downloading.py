@@ -83,6 +83,16 @@ class Release:
             handler.give(content, ETag=tag, Content_Type="application/octet-stream")
 
 
+def test_nothing_is_fetched_into_a_simulated_survey(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    demo = Project(tmp_path, parameters.resolve(root, "demo"))
+    values = {**demo.values["download"], "url": "http://127.0.0.1:9", "web": {**WEB, "contact": ""}}
+    settings = DownloadParams.load(values, "download")
+    with pytest.raises(DataError, match=r"simulated survey 'Demo survey'.* run `dhs params use dr10` first"):
+        downloading.planned(demo, settings, None, ["0001p000"], ["sweeps"])
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Release, Server]]:
     found = Release(tmp_path)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import errno
+import tempfile
+from pathlib import Path
 
+import pandas as pd
+import pytest
+
+from pipeline.finders import ensembling
 from pipeline.finders.ensembling import fits
+from pipeline.project import params
+from pipeline.project.project import Project
+from tests.fulldisk import no_file_over
+from tests.pipeline.checkout import PROJECT
 
 
 def test_lenses_and_half_of_the_possible_hosts_fit_a_meta_learner() -> None:
@@ -18,3 +28,19 @@ def test_lenses_and_half_of_the_possible_hosts_fit_a_meta_learner() -> None:
     assert 60 < len(negatives) < 125, "about half of 183"
     again = rows.sample(frac=1.0, random_state=1)
     assert set(again[fits(again)]["galaxy_id"]) == set(chosen["galaxy_id"]), "whatever the order"
+
+
+def test_a_full_disk_under_the_list_of_trained_objects_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(project: Project, members: list[str], fitted: list[str], path: Path) -> None:
+        with no_file_over(1000):
+            pd.DataFrame({"galaxy_id": fitted}).to_csv(path)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ensembling, "_trained_on", listed)
+    project = Project(tmp_path / "project", {"survey": params.load(PROJECT).values["survey"]})
+    fitted = [f"ls-dr10:{n}" for n in range(1000)]
+    with pytest.raises(OSError, match=rf"'{tmp_path}/tmp\w+'$") as raised:
+        ensembling._audit(project, "both", ["demo1", "demo2"], "{}", fitted)
+    assert raised.value.errno in (errno.EFBIG, errno.ENOSPC)

@@ -265,6 +265,17 @@ def test_nested_values_are_the_same_json_everywhere(capsys: pytest.CaptureFixtur
     assert "Ångström" in capsys.readouterr().out
 
 
+def test_decimals_and_durations_are_written_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    price, waited = Decimal("12345678901234567890.123456789"), dt.timedelta(days=1, hours=2, microseconds=7)
+    rows = pa.table({"price": [price, None], "held": [[Decimal("0.10")], []], "waited": [waited, -waited]})
+    deliver(rows, None, style="json")
+    first, second = json.loads(capsys.readouterr().out, parse_float=Decimal)
+    assert first == {"price": price, "held": [Decimal("0.10")], "waited": "P1DT7200.000007S"}
+    assert second == {"price": None, "held": [], "waited": "P-2DT79199.999993S"}
+    deliver(rows.select(["waited"]), None, style="csv")
+    assert capsys.readouterr().out.split() == ['"waited"', '"P1DT7200.000007S"', '"P-2DT79199.999993S"']
+
+
 def test_json_loses_no_column_and_is_written_in_parts() -> None:
     with pytest.raises(
         ParameterError, match=r"'SQL' must be a query whose columns have different names, .*got 'two named a'"

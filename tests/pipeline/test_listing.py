@@ -44,11 +44,14 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     project = project_in(tmp_path)
     listings = project.data.local / "listing"
     (tmp_path / project.survey.folder / "coadds").mkdir(parents=True)
+    written = []
     for _ in range(2):
         stage.run(project)
         assert {path.name: path.read_text() for path in listings.iterdir()} == {
-            f"{name}.jsonl": "[]\n" for name in ("sweeps", "coadds", "registry", "judged", "grid")
+            f"{name}.jsonl": "[]\n" for name in (*stage.FOLDERS, "registry", "judged", *stage.SECTIONS)
         }
+        written.append({path.name: path.stat().st_mtime_ns for path in listings.iterdir()})
+    assert written[0] == written[1], "what has not changed is not written again"
     project.data.judged.mkdir()
     (project.data.judged / "unclean.csv").write_text("a\n")
     stage.run(project)
@@ -58,7 +61,6 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     assert (listings / "judged.jsonl").read_text() == "[]\n"
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:
     values = yamltext.values((PROJECT / "params.yaml").read_text())
     values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
@@ -85,7 +87,6 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
         assert f'"{early}" -> "{late}"' in edges
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_an_editors_lock_in_a_folder_of_code_does_not_stop_dvc(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
@@ -188,5 +189,22 @@ def test_the_users_files_that_the_grid_names_are_listed_and_it_depends_on_them(
         assert listed(tmp_path, {"prior": "v1", "source_model": f"{name}.models:Model"}) == {}
     for nothing in (None, "v1", {"prior": "v1", "real_sources": None, "source_model": None}):
         assert listed(tmp_path, nothing) == {}
-    stages = yamltext.values((PROJECT / "dvc.yaml").read_text())["stages"]
-    assert "data/listing/grid.jsonl" in stages["grid"]["deps"]
+
+
+def test_priors_of_the_users_own_are_listed_for_every_section_that_names_one(tmp_path: Path) -> None:
+    """As the sections' own parameters say; a stage whose section can name one depends on its listing."""
+    base = yamltext.values((PROJECT / "params.yaml").read_text())
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.yaml").write_text(name)
+    base["stamps"]["rendering"]["prior"] = "a.yaml"
+    base["trials"]["bright_arcs"]["prior"] = "b.yaml"
+    base["diagnose"] |= {"sensitivity_priors": ["v1", "c.yaml"]}
+    stage.run(Project(tmp_path, base))
+    lines = {
+        name: (tmp_path / "data" / "listing" / f"{name}.jsonl").read_text() for name in ("stamps", "trials", "diagnose")
+    }
+    assert [json.loads(line)[0] for line in lines.values()] == ["a.yaml", "b.yaml", "c.yaml"]
+    for file in ("dvc.yaml", "params/simulated/dvc.yaml"):
+        for name, body in yamltext.values((PROJECT / file).read_text())["stages"].items():
+            if name in stage.SECTIONS:
+                assert f"data/listing/{name}.jsonl" in body.get("do", body)["deps"]

@@ -92,8 +92,18 @@ def test_an_unknown_key_is_named(project: Path) -> None:
 
 def test_an_unknown_section_is_named(project: Path) -> None:
     change(project / "params" / "demo.yaml", "pol", min_nobs=3)
-    with pytest.raises(ParameterError, match="'pol' must be a known section"):
+    with pytest.raises(ParameterError, match=r"'pol' must be a known section .*; did you mean 'pool'"):
         params.resolve(project, "demo")
+
+
+def test_an_unknown_section_of_the_resolved_parameters_is_named(project: Path) -> None:
+    params.use(project, "demo")
+    params.load(project)
+    change(project / params.FILE, "trails", experiments=1)
+    with pytest.raises(ParameterError, match=r"'trails' must be a known section \(survey, .*; did you mean 'trials'"):
+        params.load(project)
+    params.use(project, "demo")
+    assert params.load(project).values == params.resolve(project, "demo")
 
 
 def test_an_unknown_set_names_the_known_ones(project: Path) -> None:

@@ -40,7 +40,7 @@ def project(made: Path, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def after_demo1(whole_system: None, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def after_demo1(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "project"
     shutil.copytree(made, folder)
     trained(params.load(folder), Wanted("demo1", SMALL))
@@ -286,13 +286,27 @@ def test_what_torch_compiles_is_kept_in_the_data_folder_unless_another_is_named(
     assert os.environ[name] == "elsewhere"
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(project: Project) -> None:
     project = trained(project, Wanted("demo2", ["execution.threads=1"], rehearse=True))
     card = read_card(project.data.checkpoints("rehearsal-demo2"))
     assert (card.config.init, card.epochs_run, card.config.loop.batch) == ("rehearsal-demo1", 1, 32)
     assert not project.data.checkpoints("demo2").exists()
     assert project.trained == ["rehearsal-demo1", "rehearsal-demo2"]
+
+
+def test_a_rehearsal_starts_from_imagenet_weights_where_their_file_is(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    wanted = Wanted("gen4", rehearse=True)
+    assert [each.network.pretrained for each in chain(project, wanted).trained.values()] == [False, False]
+    held = tmp_path / "hub" / "checkpoints" / "efficientnet_v2_s-dd5fe13b.pth"
+    held.parent.mkdir(parents=True)
+    held.touch()
+    found = chain(project, wanted).trained.values()
+    assert [each.network.pretrained for each in found] == [True, False], "gen4 starts from gen2"
+    plain = Wanted("gen2", ["network.pretrained=false"], rehearse=True)
+    assert not chain(project, plain).trained["rehearsal-gen2"].network.pretrained
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def test_what_is_wrong_with_the_remote_is_said(settings: str, named: str | None,
 def test_no_pull_while_a_stage_runs(shared: Path) -> None:
     project = params.load(shared)
     depot = sharing.remote(project, None)
-    with working(project.data), pytest.raises(Exception, match=r"works on the lake \(process \d+\): wait for it"):
+    with working(project.data), pytest.raises(Exception, match=r"working on the lake \(process \d+\): wait for it"):
         sharing.pull(project, depot, [], None, merge=False)
 
 

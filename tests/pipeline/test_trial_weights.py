@@ -51,7 +51,7 @@ def test_weights_are_those_of_the_parameters_that_the_trials_were_drawn_with(con
 def test_a_prior_that_is_not_known_or_rows_of_two_seeds_give_the_reason(context, monkeypatch):
     assert "nosuch" in trials.trial_weights(context, rows(), "nosuch")
     two = rows(seed=np.tile([1, 2], 200))
-    assert trials.trial_weights(context, two, "v1") == "the trials have no seed in common"
+    assert trials.trial_weights(context, two, "v1") == "the trials were drawn with different seeds"
 
     def refuse(facts, name):
         raise DataError("its prior is not known")

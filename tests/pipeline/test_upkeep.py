@@ -72,7 +72,7 @@ def test_uploads_that_never_ended_are_counted_and_then_aborted(
         assert "unfinished uploads: 1 could be aborted" in run(place, "lake", "gc", "--older-than", "0")
         with working(params.load(place).data.of_any_survey):
             busy = CliRunner().invoke(dhs, ["lake", "gc", "--remove", "--older-than", "0", "--project", str(place)])
-        assert "a stage or another command works on the lake" in busy.output + busy.stderr + str(busy.exception)
+        assert "a stage or another command is working on the lake" in busy.output + busy.stderr + str(busy.exception)
         assert len(s3.list_multipart_uploads(Bucket=stores.NAME)["Uploads"]) == 2, "a stage may be sending them"
         assert "unfinished uploads: 1 could be aborted" in run(place, "lake", "gc")
         assert "unfinished uploads: 1 aborted" in run(place, "lake", "gc", "--remove")

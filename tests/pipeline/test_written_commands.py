@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from pipeline import cli
 from tests.pipeline.checkout import PROJECT
@@ -112,3 +114,12 @@ def test_targets_of_make_and_modules_on_the_pages_exist() -> None:
     assert told - renamed <= targets
     modules = set(re.findall(r"python -m ([\w.]+)", text))
     assert {name for name in modules if importlib.util.find_spec(name) is None} == set()
+
+
+def test_the_help_of_dhs_has_the_whole_summary_of_every_command() -> None:
+    """Not cut off at the width of the terminal, so a newcomer can choose."""
+    shown = " ".join(CliRunner().invoke(cli.dhs, ["--help"], prog_name="dhs").output.split())
+    for name, command in commands().items():
+        if name.count(" ") == 1:
+            summary = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
+            assert f"{name.removeprefix('dhs ')} {summary}" in shown
