@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -49,18 +50,32 @@ MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 4 * 2**30
 
 
+WHOLE_FILE = re.compile(r"^pytestmark = .*usefixtures\(\"whole_system\"\)", re.MULTILINE)
+
+
+def without_whole_system(config: pytest.Config) -> bool:
+    return "not whole_system" in config.option.markexpr
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tests of `make quick` write to memory where it has room: files on a disk cost a tenth of their time."""
-    if "not whole_system" not in config.option.markexpr or not MEMORY.is_dir():
+    if not without_whole_system(config) or not MEMORY.is_dir():
         return
     if min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which `make quick` leaves out every test is not even imported."""
+    if collection_path.suffix == ".py" and without_whole_system(config):
+        return bool(WHOLE_FILE.search(collection_path.read_text())) or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make quick` leaves out, and put the chain first: its checkout is what many tests wait for.
 
-    `make quick` leaves out tests that use the fixture ``whole_system``, directly or through others.
+    `make quick` leaves out tests that use the fixture ``whole_system``: themselves, by another, or by their file.
     """
     items.sort(key=lambda item: item.path.name != "test_chain.py")
     for item in items:
@@ -75,7 +90,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def whole_system() -> None:
-    """For fixtures and tests that start Spark, run DVC, or kill a program in processes of its own."""
+    """For fixtures and tests that run a chain of the product from end to end, and so do not test one part of it.
+
+    They start Spark, DVC or `dhs` in processes of their own, or kill a program; audit cut-outs or train on them, from
+    files to tables; validate or close injections; make a page, a paper or an archive; or compare a benchmark's ways.
+    """
 
 
 @pytest.fixture(scope="session")

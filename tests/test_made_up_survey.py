@@ -44,6 +44,8 @@ from modeling.training.data import TrainingArrays
 from modeling.training.train import train
 from tests.injection.scenes import converged, params, run
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 SIDE, SCALE, HOSTS, FINE = 64, 0.168, 12, 3
 SIGMA = {"g": 0.004, "i": 0.010}
 UNIT = 10 ** (-0.4 * (27.0 - 22.5))

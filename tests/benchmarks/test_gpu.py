@@ -26,14 +26,14 @@ class OfItsBatch:
 
 
 @pytest.fixture(scope="module")
-def scored() -> list[dict[str, Any]]:
+def scored(whole_system: None) -> list[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "seconds", lambda work: timeit(work, number=1))  # once, where rates do not matter
         return list(scoring.records())
 
 
 @pytest.fixture(scope="module")
-def trained() -> list[dict[str, Any]]:
+def trained(whole_system: None) -> list[dict[str, Any]]:
     return list(training.records())
 
 

@@ -12,6 +12,8 @@ from lake.root import DataRoot
 from lake.store import writing
 from tests.etl.inprocess import Here
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataRoot:

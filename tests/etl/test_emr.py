@@ -484,6 +484,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, m
         calls.upload(Corrupting(), b"code", "s3://staging/a/b")
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_the_wheel_carries_every_package(tmp_path: Path) -> None:
     import zipfile
 

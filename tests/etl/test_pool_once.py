@@ -187,6 +187,7 @@ print([name for name in ("scipy", "healpy", "astropy", "pyspark", "torch") if na
 """
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_a_task_needs_no_scipy(survey: Survey, tmp_path: Path) -> None:
     """Nor others that are large or not shipped to executors; the recipe travels as bytes."""
     recipe = survey.recipe()

@@ -31,6 +31,8 @@ from lake.store.parts import publish
 from lake.store.writing import Provenance, Target
 from tests.lake import stores
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 SPEC = tables.spec("injections")
 RUN = batchparts.GridRun("g", "main", "ck", "demo1")
 THETA, PSF = (0.5, 1.0, 1.5), ((0.9, 1.2), (1.2, 1.5))
@@ -237,7 +239,6 @@ def test_published_parts_are_read_by_spark_and_without(jobs_spark: Any, tmp_path
     assert few == sum(row["src_mag_r"] > 24 for row in batch(40, 3)[:10])
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_batches_and_tables_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tasks, which this process does itself, read there and write there."""
     rows = batch(30, 6)

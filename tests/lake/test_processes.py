@@ -73,6 +73,7 @@ def test_a_suspended_process_or_child_is_found() -> None:
     assert processes.stopped(child.pid) is None
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(
         "import pathlib, signal, subprocess, sys, time\n"

@@ -15,6 +15,8 @@ from lake.store import delta
 from tests.lake import stores
 from tests.lake.gates import gate, write
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 ROWS = [gate("a", f"new {number}") for number in range(3)]
 _WRITER = """
 import sys
@@ -61,7 +63,6 @@ def names(root: DataRoot) -> list[str]:
     return sorted(delta.read(root, "gates", ["name"])["name"].to_pylist())
 
 
-@pytest.mark.usefixtures("whole_system")
 @pytest.mark.parametrize(
     ("kind", "match"),
     [("stall", ".parquet"), ("stall", "_delta_log/"), ("late", "_delta_log/")],
@@ -80,7 +81,6 @@ def test_a_killed_commit_leaves_the_pinned_rows_and_is_repeated(
     assert names(root) == ["new 0", "new 1", "new 2", "other"]
 
 
-@pytest.mark.usefixtures("whole_system")
 @pytest.mark.parametrize(("kind", "match"), [("stall", FIRST), ("stall", SECOND)], ids=["creation", "rules"])
 def test_a_table_whose_creation_was_killed_gets_its_rows_and_rules(
     root: DataRoot, tmp_path: Path, kind: str, match: str
@@ -92,7 +92,6 @@ def test_a_table_whose_creation_was_killed_gets_its_rows_and_rules(
     assert made.metadata().configuration == local.metadata().configuration
 
 
-@pytest.mark.usefixtures("whole_system")
 def test_of_two_who_commit_at_once_both_keep_their_rows(root: DataRoot, tmp_path: Path) -> None:
     """One has read the table and written its rows when another commits the version that it was to commit."""
     write(root, "a", gate("a", "old"))

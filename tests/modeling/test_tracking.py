@@ -92,6 +92,7 @@ def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
     return runs.training_run(root, name, params, ORIGIN)
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_training_is_followed_from_parameters_to_checkpoint(
     root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
 ) -> None:

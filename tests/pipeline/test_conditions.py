@@ -41,6 +41,8 @@ from pipeline.realism.transplanting import transplants
 from pipeline.verbs import foreign
 from tests.pipeline.checkout import Checkout
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 
 class SeesConditions:
     """Answers what it is told of the observing conditions."""

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,20 +22,15 @@ from analysis.records import Outcome
 from analysis.results.gridtable import counted
 from analysis.statistics.completeness import with_intervals
 from analysis.statistics.uncertain import share_interval
-from etl.cutouts.description import Description, Images
-from injection.config import GridParams
 from injection.experiment import stream
-from injection.priors.registry import load_prior
 from lake import yamltext
 from lake.errors import DataError, LakeError, ParameterError
 from lake.sky.survey import SURVEY
 from lake.store import cards, delta
 from lake.store.query import query
 from modeling.scoring import finder as finders
-from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
-from pipeline.experiment.cutouthosts import Labelled, _uses
 from pipeline.experiment.emulating import completeness_at, emulator_compared
 from pipeline.experiment.planning import measured
 from pipeline.experiment.populations import expected
@@ -53,6 +47,8 @@ from pipeline.reporting.results import scored
 from tests.cutoutsets import described, write_set
 from tests.fulldisk import no_file_over
 from tests.pipeline.checkout import Checkout, project_in
+
+pytestmark = pytest.mark.usefixtures("whole_system")
 
 COUNT, LENSES = 96, 30
 INDICES = ["theta_e_index", "psf_index", "depth_index"]
@@ -244,13 +240,6 @@ def test_a_set_has_no_footprint_for_a_population_of_lenses(done: tuple[Project, 
         expected(done[0], "collett2015", "blue-own", None, None, 0.95)
 
 
-@pytest.mark.parametrize(("second", "kept"), [("tile2", True), ("", False), ("  ", False), (None, False)])
-def test_a_blank_field_is_none(second: str | None, kept: bool) -> None:
-    held = Mock(objects=pd.DataFrame({"galaxy_id": ["a", "b"], "field": ["tile1", second]}))
-    made = Labelled.with_fields(held, pd.DataFrame({"galaxy_id": ["b", "a"]}))
-    assert made.get("field", pd.Series([])).to_list() == (["tile2", "tile1"] if kept else [])
-
-
 def test_injections_of_one_field_are_one_cluster_of_a_statement_about_the_sky(
     tmp_path: Path, done: tuple[Project, Path, Made], quick: None
 ) -> None:
@@ -423,17 +412,6 @@ def test_the_only_negatives_of_a_set_are_its_hosts(tmp_path: Path, words_only: N
         completeness_under(at, Asked(generation="blue-own"))
 
 
-@pytest.mark.parametrize(
-    ("pixels", "uses"), [([1] * 9, 3), ([1] * 8 + [2], 3), ([1, 1, 1, 2, 2, 2, 3, 3, 3], 3), ([1, 1], 1)]
-)
-def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], uses: int) -> None:
-    names = np.array([f"own:{row}" for row in range(len(pixels))])
-    found = _uses(np.array(pixels, dtype=str), names, 7, "own")
-    assert len(set(found)) == uses
-    if len(set(pixels)) == 3:
-        assert all(len(set(found[np.array(pixels) == pixel])) == 1 for pixel in pixels), "neighbours stay together"
-
-
 def test_a_set_of_which_no_object_has_what_the_finder_needs_is_refused(tmp_path: Path) -> None:
     path, at = write_set(tmp_path / "set", 12, 4), project(tmp_path)
     table = pd.read_csv(path.parent / "objects.csv").assign(seeing="good")
@@ -479,26 +457,6 @@ def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.Mo
     said = CliRunner().invoke(dhs, [*words, "--describe", str(path)], standalone_mode=False, catch_exceptions=False)
     assert "report: data/audits/blue-own.html" in said.output
     assert "0 files or objects not used" in said.output
-
-
-def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "auditing-cutouts.md").read_text()
-    example, prior = (
-        yamltext.values(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    )
-    known = Description.load(example, "set.yaml")
-    (tmp_path / "prior.yaml").write_text(yamltext.text(prior))
-    imaging = known.imaging((1.0, 1.0, 1.0))
-    assert set(imaging.source_columns) <= set(load_prior(str(tmp_path / "prior.yaml")).direct(imaging))
-    Contract.load(known.finder, "finder")
-    GridParams.load({**project_in(tmp_path).values["grid"], **known.grid}, "grid")
-    for files in re.findall(r"\| `(\{files:.*?\})`", page):
-        Images.model_validate(yamltext.values(files))
-    kinds = [yamltext.values(text) for text in re.findall(r"^\| `(\{kind:.*?\})`", page, re.MULTILINE)]
-    for kind in kinds:
-        place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
-        Description.load({**example, place: kind}, "set.yaml")
-    assert len(kinds) == 7
 
 
 def test_counts_are_those_that_spark_makes_of_the_surveys_grid(finished: Checkout) -> None:

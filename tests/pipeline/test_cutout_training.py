@@ -23,6 +23,8 @@ from pipeline.project.project import Project
 from tests.cutoutsets import write_set
 from tests.pipeline.checkout import project_in
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 COUNT, LENSES = 120, 40
 SMALL = (
     *("preprocessing.crop_pixels=32", "network.width=8", "execution.threads=1"),

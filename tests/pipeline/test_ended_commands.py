@@ -12,6 +12,8 @@ import pytest
 from lake import yamltext
 from tests.pipeline.checkout import Checkout
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 

@@ -61,6 +61,7 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     assert (listings / "judged.jsonl").read_text() == "[]\n"
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:
     values = yamltext.values((PROJECT / "params.yaml").read_text())
     values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
@@ -87,6 +88,7 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
         assert f'"{early}" -> "{late}"' in edges
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_an_editors_lock_in_a_folder_of_code_does_not_stop_dvc(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")

@@ -88,6 +88,7 @@ def test_a_stage_runs_in_the_projects_folder(small: Checkout, tmp_path: Path) ->
         assert not (place / "data").exists()
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_without_a_project_the_error_says_what_to_do(tmp_path: Path) -> None:
     for command in (("tables",), ("params", "use", "demo"), ("demo",), ("run", "pool")):
         done = dhs(tmp_path, *command, check=False)

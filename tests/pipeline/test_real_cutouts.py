@@ -25,6 +25,8 @@ from pipeline.project.project import Project
 from tests.cutoutsets import write_fits
 from tests.pipeline.checkout import project_in
 
+pytestmark = pytest.mark.usefixtures("whole_system")
+
 HERE = __name__
 PRIOR = {"base": "v1", "meaning": "flat spectra"}
 SMALL = {"per_cell": 16, "theta_e_arcsec": [1.0, 2.0]}

@@ -32,7 +32,9 @@ TINY = ("network.width=8", "execution.threads=1")
 
 
 @pytest.fixture(scope="module")
-def imported(once: Callable[[str, Callable[[Path], object]], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imported(
+    whole_system: None, once: Callable[[str, Callable[[Path], object]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A project with demo1, and the same weights imported as `theirs`."""
     folder = tmp_path_factory.mktemp("imported") / "project"
     shutil.copytree(once("trainable", project_with_manifests), folder)

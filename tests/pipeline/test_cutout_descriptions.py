@@ -1,0 +1,57 @@
+"""What is read of a set of cut-outs before it is audited: its description, its fields, the uses of its negatives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from etl.cutouts.description import Description, Images
+from injection.config import GridParams
+from injection.priors.registry import load_prior
+from lake import yamltext
+from modeling.scoring.finder import Contract
+from pipeline.experiment.cutouthosts import Labelled, _uses
+from tests.pipeline.checkout import project_in
+
+
+@pytest.mark.parametrize(("second", "kept"), [("tile2", True), ("", False), ("  ", False), (None, False)])
+def test_a_blank_field_is_none(second: str | None, kept: bool) -> None:
+    held = Mock(objects=pd.DataFrame({"galaxy_id": ["a", "b"], "field": ["tile1", second]}))
+    made = Labelled.with_fields(held, pd.DataFrame({"galaxy_id": ["b", "a"]}))
+    assert made.get("field", pd.Series([])).to_list() == (["tile2", "tile1"] if kept else [])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "uses"), [([1] * 9, 3), ([1] * 8 + [2], 3), ([1, 1, 1, 2, 2, 2, 3, 3, 3], 3), ([1, 1], 1)]
+)
+def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], uses: int) -> None:
+    names = np.array([f"own:{row}" for row in range(len(pixels))])
+    found = _uses(np.array(pixels, dtype=str), names, 7, "own")
+    assert len(set(found)) == uses
+    if len(set(pixels)) == 3:
+        assert all(len(set(found[np.array(pixels) == pixel])) == 1 for pixel in pixels), "neighbours stay together"
+
+
+def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "auditing-cutouts.md").read_text()
+    example, prior = (
+        yamltext.values(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    )
+    known = Description.load(example, "set.yaml")
+    (tmp_path / "prior.yaml").write_text(yamltext.text(prior))
+    imaging = known.imaging((1.0, 1.0, 1.0))
+    assert set(imaging.source_columns) <= set(load_prior(str(tmp_path / "prior.yaml")).direct(imaging))
+    Contract.load(known.finder, "finder")
+    GridParams.load({**project_in(tmp_path).values["grid"], **known.grid}, "grid")
+    for files in re.findall(r"\| `(\{files:.*?\})`", page):
+        Images.model_validate(yamltext.values(files))
+    kinds = [yamltext.values(text) for text in re.findall(r"^\| `(\{kind:.*?\})`", page, re.MULTILINE)]
+    for kind in kinds:
+        place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
+        Description.load({**example, place: kind}, "set.yaml")
+    assert len(kinds) == 7
