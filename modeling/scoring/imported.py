@@ -22,6 +22,7 @@ from modeling.networks.factory import restored
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD, CheckpointCard, config_sha256
 from modeling.scoring.checkpoint import EPOCHS, SEEN, Checkpoint, checkpoint_id, file_sha256, nothing_seen
+from modeling.sections import NetworkParams
 from modeling.training.run import BEST
 from modeling.training.state import HEADER
 
@@ -30,6 +31,8 @@ _HOLDERS = ("ema_state_dict", "model_state_dict", "state_dict", "model", "networ
 _PREFIX = re.compile(r"(module|_orig_mod|model|net|network)\.")
 """What wrappers put before the name of every weight."""
 _AUC = ("best_val_auc", "best_auc", "val_auc", "auc", "auroc", "best_metric")
+_MOST_EPOCHS, _NAMED, _NAME_LENGTH = 10**6, 8, 40
+"""Most epochs that are believed; how many entries of a file without weights are named, and how long a name is."""
 _MAKERS: tuple[Any, ...] = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
 _PLAIN: list[Any] = [
     *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLfd"}),
@@ -55,12 +58,18 @@ def read_weights(path: Path) -> Weights:
     inside = next((held[name] for name in _HOLDERS if isinstance(held.get(name), Mapping)), held)
     tensors = {str(name): value for name, value in inside.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise DataError(f"{path} holds no weights: none of its entries ({', '.join(map(str, held))}) is a state_dict")
+        entries = ", ".join(repr(name)[:_NAME_LENGTH] for name in list(held)[:_NAMED]) + ", ..." * (len(held) > _NAMED)
+        raise DataError(f"{path} holds no weights: none of its entries ({entries}) is a state_dict")
     while all(_PREFIX.match(name) for name in tensors):
         tensors = {_PREFIX.sub("", name, count=1): value for name, value in tensors.items()}
-    epoch = held.get("epoch")
-    aucs = (held[name] for name in _AUC if isinstance(held.get(name), float | np.floating))
-    return Weights(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None, next(map(float, aucs), None))
+    aucs = (float(held[name]) for name in _AUC if isinstance(held.get(name), float | np.floating))
+    return Weights(tensors, _epoch(held.get("epoch")), next((auc for auc in aucs if 0 <= auc <= 1), None))
+
+
+def _epoch(value: object) -> int | None:
+    """What a file says of its epoch, where it can be one."""
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and 0 <= value <= _MOST_EPOCHS else None  # type: ignore[operator, return-value]
 
 
 def _loaded(path: Path) -> Any:
@@ -91,6 +100,24 @@ def named_as_here(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def _fitting(tensors: Mapping[str, Tensor], network: NetworkParams, bands: int) -> dict[str, Tensor]:
+    """The weights in memory of their own, in float32; DataError where they do not fit, or are no finite numbers.
+
+    Sizes are compared before memory is taken: a file of a few bytes can claim an array of terabytes.
+    """
+    for name, value in tensors.items():
+        is_array = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_nested)
+        if not is_array or value.is_complex():
+            raise DataError(f"the weight {name!r} is no array of real numbers")
+    restored(network, bands, {name: value.to("meta") for name, value in tensors.items()})
+    weights = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in weights.items():
+        if not value.isfinite().all() or (name.endswith("running_var") and (value < 0).any()):
+            raise DataError(f"the weight {name!r} is not finite, or is a negative variance")
+    return weights
+
+
 def import_weights(
     path: Path, params: TrainParams, bands: tuple[str, ...], stamp_pixels: int, folder: Path, listed: Mapping[str, str]
 ) -> Checkpoint:
@@ -101,9 +128,7 @@ def import_weights(
     if the weights are those of another network; nothing is written then.
     """
     found = read_weights(path)
-    weights = {name: value.contiguous().clone() for name, value in named_as_here(found.tensors).items()}
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    restored(params.network, len(bands), weights)
+    weights = _fitting(named_as_here(found.tensors), params.network, len(bands))
     with replacing_folder(folder) as draft:
         counters = {"step": 0, "best_metric": found.val_auc, "best_epoch": found.epoch or 0}
         named = {f"network.{name}": value for name, value in weights.items()}

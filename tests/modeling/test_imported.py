@@ -184,3 +184,48 @@ def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, l
         with pytest.raises(DataError, match=sentence):
             import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
     assert not (tmp_path / "ref").exists()
+
+
+def first_weight(network: torch.nn.Module, ending: str) -> str:
+    return next(name for name in network.state_dict() if name.endswith(ending))
+
+
+@pytest.mark.parametrize(
+    ("made", "ending", "sentence"),
+    [
+        (lambda value: value * float("nan"), "weight", "is not finite"),
+        (lambda value: value.double() + 1e300, "weight", "is not finite"),
+        (lambda value: -value - 1, "running_var", "negative variance"),
+        (lambda value: value.to(torch.complex64), "weight", "no array of real numbers"),
+        (lambda value: value.to("meta"), "weight", "no array of real numbers"),
+        (lambda value: torch.zeros(1).expand(10**7, 10**7), "weight", "do not fit network resnet18"),
+    ],
+)
+def test_weights_that_are_no_finite_arrays_or_claim_terabytes_are_refused(
+    tmp_path: Path, like: TrainParams, network: torch.nn.Module, made: Any, ending: str, sentence: str
+) -> None:
+    held = network.state_dict()
+    name = first_weight(network, ending)
+    torch.save({**held, name: made(held[name])}, tmp_path / "best.pt")
+    with pytest.raises(DataError, match=sentence):
+        import_weights(tmp_path / "best.pt", like, BANDS, PIXELS, tmp_path / "ref", {})
+    assert not (tmp_path / "ref").exists()
+
+
+def test_parameters_are_weights_and_what_cannot_be_an_epoch_or_an_auc_is_not_believed(
+    tmp_path: Path, like: TrainParams, network: torch.nn.Module
+) -> None:
+    held = {**network.state_dict(), **dict(network.named_parameters())}
+    for number, (epoch, auc) in enumerate([(True, float("nan")), (10**30, 7.5), (-1, -0.5)]):
+        torch.save({"model_state_dict": held, "epoch": epoch, "best_val_auc": auc}, tmp_path / "best.pt")
+        card = import_weights(tmp_path / "best.pt", like, BANDS, PIXELS, tmp_path / f"ref{number}", {}).card
+        assert (card.best_epoch, card.best_val_auc) == (0, None)
+
+
+def test_a_file_of_many_entries_without_weights_is_refused_in_one_short_sentence(
+    tmp_path: Path, like: TrainParams
+) -> None:
+    torch.save({f"entry\n{number}": number for number in range(1000)}, tmp_path / "best.pt")
+    with pytest.raises(DataError, match=r"none of its entries \('entry\\n0', .*, \.\.\.\)") as refused:
+        import_weights(tmp_path / "best.pt", like, BANDS, PIXELS, tmp_path / "ref", {})
+    assert len(str(refused.value)) < 400
