@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lake.addresses import is_remote, plain
 from lake.errors import ParameterError, did_you_mean, invalid
@@ -25,6 +25,18 @@ class Section(BaseModel):
     """A frozen group of parameters; unknown keys are errors and the line under a field is its documentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_value_as_number(cls, values: Any) -> Any:
+        """Refuse yes, no, true and false for numbers: pydantic takes them for 1 and 0."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            given = value if isinstance(value, list | tuple) else [value]
+            if name in cls.model_fields and any(isinstance(each, bool) for each in given):
+                kinds = set(_kinds(cls.model_fields[name].annotation))
+                if kinds & {int, float} and bool not in kinds:
+                    raise invalid(name, "a number", value)
+        return values
 
     @classmethod
     def load(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -38,6 +50,12 @@ class Section(BaseModel):
         """Hash of the resolved values but the excluded ones, independent of the order of keys."""
         text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a type is made of."""
+    parts = get_args(annotation)
+    yield from (each for part in parts for each in _kinds(part)) if parts else [annotation]
 
 
 def documentation(section: type[BaseModel]) -> dict[str, str]:
@@ -140,6 +158,8 @@ def overlaid(name: str, read: Callable[[str], Mapping[str, Any]], above: tuple[s
     return merged(overlaid(below, read, (*above, name)) if below else read("base"), changes)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""What random numbers are derived from."""
 Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]
 """A name that becomes part of paths and slices."""
 
@@ -157,7 +177,7 @@ LensShares = Annotated[tuple[float, float], AfterValidator(_ascending)]
 class SplitParams(Section):
     """How the sky is divided into train, val and test."""
 
-    seed: int
+    seed: Seed
     """Seed of the pixel hash."""
     train_below: float
     """Pixels whose hash is below this are training pixels."""
@@ -223,7 +243,7 @@ class SurveyParams(Section):
     ``candidates.csv`` (``candidate_list.file``)."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
-    seed: int
+    seed: Seed
     """Seed from which every stage derives its own."""
     split: SplitParams
     """The spatial split."""

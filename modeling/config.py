@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from lake import yamltext
-from lake.config import Name, Section, merged, overlaid
+from lake.config import Name, Section, Seed, merged, overlaid
 from lake.errors import not_one_of
 from lake.names import generation_name
 from modeling.sections import (
@@ -42,7 +42,7 @@ class TrainParams(Section):
     """Names of checks of the manifest that may have failed; a failed check that is not among them stops the run."""
     init: Name | None
     """Generation whose best weights it starts from; null for fresh weights."""
-    seed: int
+    seed: Seed
     """Seed of the weights, the order of rows and dropout."""
     preprocessing: PreprocessingParams
     """How pixels become network input."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lake.config import Address, Section
+from lake.config import Address, Section, Seed
 
 METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
 """Columns that a network may take in addition to the pixels: observing conditions, which do not reveal the label."""
@@ -73,13 +73,15 @@ class NetworkParams(Section):
     def _no_leak(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(METADATA_COLUMNS.fullmatch(column) for column in value):
             raise ValueError("must be psfsize_<band> and psfdepth_<band> alone, as others may reveal the label")
+        if len(set(value)) < len(value):
+            raise ValueError("must be different columns")
         return value
 
 
 class AugmentationParams(Section):
     """Random changes of a training stamp, which depend only on (seed, sample index, epoch)."""
 
-    seed: int
+    seed: Seed
     """Data-set seed of the augmentation."""
     hflip: bool
     """Mirror left-right with probability 1/2."""

@@ -59,7 +59,9 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--poisson-gain", "poisson_gain_e_per_nmgy", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."
         ),
-        click.option("--seed", type=int, help="Seed of all that is drawn; by default the survey's."),
+        click.option(
+            "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of all that is drawn; by default the survey's."
+        ),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)

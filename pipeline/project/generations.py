@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 REHEARSAL = "rehearsal-"
 _REHEARSED_BATCH = 32
+_WHOSE = ("generation", "based_on")
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def setting(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise invalid("setting", "KEY=VALUE, such as network.pretrained=false", text)
+    if key.partition(".")[0] in _WHOSE:
+        raise invalid("setting", f"of a parameter ({', '.join(_WHOSE)} say which generation it is)", text)
     try:
         return key, parse(value)
     except (ValueError, yaml.YAMLError) as error:

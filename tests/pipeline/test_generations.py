@@ -164,6 +164,12 @@ def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
         ("gen1", "epochs", "'setting' must be KEY=VALUE"),
         ("gen1", "loop.epoch=2", r"'train\.gen1\.loop\.epoch' must be one of the known parameters"),
         ("gen1", "loop.epochs=[", r"'loop\.epochs' must have a value in YAML"),
+        ("gen1", "loop.epochs=true", r"train\.gen1\.loop: 'epochs' must be a number, got True"),
+        ("gen1", "optimiser.betas=[true, 0.9]", r"train\.gen1\.optimiser: 'betas' must be a number"),
+        ("gen1", "seed=-1", r"'train\.gen1\.seed' must be greater than or equal to 0"),
+        ("gen1", "augmentation.seed=4294967296", r"'train\.gen1\.augmentation\.seed' must be less than 2147483648"),
+        ("gen1", "network.metadata_columns=[psfsize_r, psfsize_r]", r"metadata_columns' must be different columns"),
+        ("gen1", "generation=gen2", r"'setting' must be of a parameter .*, got 'generation=gen2'"),
         ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation other than itself"),
     ],
 )

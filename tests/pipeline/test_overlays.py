@@ -59,6 +59,8 @@ def test_own_generations_build_on_each_other_and_are_named_in_params(project: Pr
         ("mine", "demo1", ["loop.epoch=4"], r"'train\.mine\.loop\.epoch' must be .*; did you mean 'epochs'"),
         ("mine", "demo1", ["loop.epochs=0"], r"'train\.mine\.loop\.epochs' must be greater than or equal to 1"),
         ("mine", "demo1", ["manifest=audit"], "trains on manifest 'audit', which no stage here makes"),
+        ("mine", "demo1", ["generation=demo2"], "'setting' must be of a parameter"),
+        ("mine", "demo1", ["based_on=gen1"], "'setting' must be of a parameter"),
         ("D01", "demo1", [], "'name' must be a name of your own"),
         ("../mine", "demo1", [], "'name' must be up to 64 letters"),
         ("mine", "demo1", ["network.metadata_columns=[theta_e_arcsec]"], "may reveal the label"),
