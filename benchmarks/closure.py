@@ -22,9 +22,10 @@ from scipy.special import expit
 
 from analysis.diagnostics.closure import PROPENSITY
 from analysis.fitted.propensity import DEFAULT
-from analysis.results.skycoverage import covered, summary, truth_of
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.weighted import weighted_share
+from benchmarks.skies import Sky, injected, make_sky
+from benchmarks.skycoverage import covered, summary, truth_of
 from demo.config import DemoParams
 from injection.config import GridParams
 from injection.experiment.setting import Setting
@@ -37,7 +38,6 @@ from pipeline.project import params
 from pipeline.project.context import RunContext
 from pipeline.realism.closure import audit_manifest, scored_objects
 from pipeline.realism.lenspopulation import as_frame, source_weights
-from pipeline.realism.skies import Sky, injected, make_sky
 from pipeline.realism.truelenses import TrueLenses
 
 log = logging.getLogger(__name__)

@@ -62,58 +62,57 @@ class Run:
         return delta.read(self.root, name, ordered=False)
 
     def all(self) -> None:
-        split = SplitParams.load(self.values["survey"]["split"], "survey.split")
         section = {
             name: getattr(config, f"{name.capitalize()}Params").load(self.values[name], name)
             for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
         }
         how = CandidateListParams.load(self.values["survey"]["candidate_list"], "survey.candidate_list")
         listed = read_list(str(self.survey / how.file), self.values["survey"]["grades"], how).rows
-        files = sweepfiles.find(str(self.survey / "sweeps"))
-
-        def make_pool() -> None:
-            places = listed.select(["candidate_id", "ra", "dec"])
-            where = self.root.table("tractor_pool")
-            recipe = Recipe(section["pool"], split, "bench", places, provenance.lineage(), where)
-            made = pool.build(lambda: self.spark, files, recipe, {}, "benchmark")
-            self.published(made.counts, "ingest_counts")
-            self.published(made.parts, "tractor_pool", rejected=made.quarantine)
-            self.published(made.near, "tractor_near_candidates")
-
-        self.timed("pool", make_pool)
+        self.timed("pool", partial(self.pool, listed, section["pool"]))
         near, pool_rows = delta.read(self.root, "tractor_near_candidates"), partial(scan, self.spark, self.root)
-        found = self.timed(
-            "candidates",
-            lambda: self.published(candidates.match(listed, near, section["candidates"], split), "lens_candidates"),
-        )
-        drawn = self.timed(
-            "negatives",
-            lambda: self.published(
-                negatives.sample(partial(pool_rows, "tractor_pool"), near, found, section["negatives"], 42)[0],
-                "negatives",
-            ),
-        )
-        known = pool_rows("tractor_pool", Named.of(drawn["galaxy_id"], cutting.KNOWN))
-        wanted = Sources.of(cutting.requests(drawn, found, near, known))
-        wanted = wanted.in_bricks(str(self.survey), section["cutouts"])
-        coadds = Coadds(lambda: self.spark, str(self.survey), section["cutouts"], "bench", "benchmark")
-        nothing = packing.PACKED_SCHEMA.empty_table()
-        index = self.timed("extract", lambda: packing.completed(coadds, wanted, self.work, nothing))
-        rows = self.timed(
-            "assemble",
-            lambda: packing.rows(
-                packing.packed(index, self.work, self.work / "old", self.work / "shards", section["cutouts"])
-            ),
-        )
-        stamps = self.timed("publish cut-outs", lambda: self.published(rows, "cutouts"))
-        name = next(iter(section["manifest"].manifests))
+
+        def match() -> pa.Table:
+            return self.published(candidates.match(listed, near, section["candidates"], self.split), "lens_candidates")
+
+        def sample() -> pa.Table:
+            rows = partial(pool_rows, "tractor_pool")
+            return self.published(negatives.sample(rows, near, found, section["negatives"], 42)[0], "negatives")
 
         def choose() -> pa.Table:
             facts = pool_rows("tractor_pool", Named.of(drawn["galaxy_id"], manifest.FACTS))
+            name = next(iter(section["manifest"].manifests))
             return manifest.rows(drawn, found, near, facts, stamps, section["manifest"], name)
 
+        found = self.timed("candidates", match)
+        drawn = self.timed("negatives", sample)
+        known = pool_rows("tractor_pool", Named.of(drawn["galaxy_id"], cutting.KNOWN))
+        stamps = self.cutouts(Sources.of(cutting.requests(drawn, found, near, known)), section["cutouts"])
         made = self.timed("manifest", choose)
-        print(f"{len(files)} sweeps, {rows.num_rows} cut-outs, {made.num_rows} manifest rows")
+        print(f"{stamps.num_rows} cut-outs, {made.num_rows} manifest rows")
+
+    @property
+    def split(self) -> SplitParams:
+        return SplitParams.load(self.values["survey"]["split"], "survey.split")
+
+    def pool(self, listed: pa.Table, params: config.PoolParams) -> None:
+        """Read all sweeps, and publish the three tables that come of it."""
+        files, places = sweepfiles.find(str(self.survey / "sweeps")), listed.select(["candidate_id", "ra", "dec"])
+        where = self.root.table("tractor_pool")
+        recipe = Recipe(params, self.split, "bench", places, provenance.lineage(), where)
+        made = pool.build(lambda: self.spark, files, recipe, {}, "benchmark")
+        self.published(made.counts, "ingest_counts")
+        self.published(made.parts, "tractor_pool", rejected=made.quarantine)
+        self.published(made.near, "tractor_near_candidates")
+        print(f"{len(files)} sweeps")
+
+    def cutouts(self, sources: Sources, params: config.CutoutsParams) -> pa.Table:
+        """Cut stamps from coadds, pack them into shards and publish their table."""
+        wanted = sources.in_bricks(str(self.survey), params)
+        coadds = Coadds(lambda: self.spark, str(self.survey), params, "bench", "benchmark")
+        nothing, old, new = packing.PACKED_SCHEMA.empty_table(), self.work / "old", self.work / "shards"
+        index = self.timed("extract", lambda: packing.completed(coadds, wanted, self.work, nothing))
+        rows = self.timed("assemble", lambda: packing.rows(packing.packed(index, self.work, old, new, params)))
+        return self.timed("publish cut-outs", lambda: self.published(rows, "cutouts"))
 
 
 def main() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from typing import TypeVar
 
 import pandas as pd
 
-from analysis.reporting.compare import INDISTINGUISHABLE, PairedCompleteness, paired_auc_tests
+from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.performance import compared
 from analysis.reporting.thresholds import headline
 from analysis.reporting.views import TableView, measured
+from analysis.statistics.paired import PairedShares
 
 Test = TypeVar("Test")
 _SAME = "indistinguishable"
@@ -48,7 +50,7 @@ def _aucs(inputs: ReportInputs) -> TableView:
 
 def _completeness(inputs: ReportInputs) -> TableView:
     threshold_id = inputs.params.headline_threshold_id
-    pairs = {(a.name, b.name): compared(a, b, threshold_id) for a, b in _every_two(inputs)}
+    pairs = {(a.name, b.name): compared(a, b, threshold_id) for a, b in combinations(inputs.generations, 2)}
 
     def cell(row: GenerationInputs, column: GenerationInputs) -> str:
         if row.name == column.name:
@@ -64,17 +66,12 @@ def _completeness(inputs: ReportInputs) -> TableView:
     return _matrix(caption, inputs, cell)
 
 
-def _every_two(inputs: ReportInputs) -> list[tuple[GenerationInputs, GenerationInputs]]:
-    every = inputs.generations
-    return [(first, second) for place, first in enumerate(every) for second in every[place + 1 :]]
-
-
 def _of(pairs: Mapping[tuple[str, str], Test], row: str, column: str) -> tuple[Test, float]:
     """The comparison of two finders, whose difference is second minus first, and the sign for row minus column."""
     return (pairs[column, row], 1.0) if (column, row) in pairs else (pairs[row, column], -1.0)
 
 
-def _change(test: PairedCompleteness, sign: float) -> str:
+def _change(test: PairedShares, sign: float) -> str:
     ends = sorted(100 * sign * end for end in (test.low, test.high))
     bounds = "" if pd.isna(test.low) else f" [{ends[0]:+.1f},\u00a0{ends[1]:+.1f}]"
     mark = f" {_SAME}" if test.indistinguishable else ""

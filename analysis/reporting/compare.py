@@ -14,6 +14,7 @@ from analysis.reporting.thresholds import completeness_words, marginal_row, poin
 from analysis.reporting.views import NOT_MEASURED, REASONS, measure
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL, exact
+from analysis.statistics.paired import PairedShares
 from lake.errors import DataError
 
 INDISTINGUISHABLE = "indistinguishable"
@@ -41,32 +42,6 @@ class Fixing:
         place = len(resample) - 1 - rank
         first, second = self.probability_a[resample], self.probability_b[resample]
         return float(np.partition(first, place)[place]), float(np.partition(second, place)[place])
-
-
-@dataclass(frozen=True)
-class PairedCompleteness:
-    """Difference in completeness of two finders on the same injections."""
-
-    n: int
-    hosts: int
-    only_a: int
-    only_b: int
-    difference: float
-    """Completeness of b minus that of a."""
-    low: float
-    high: float
-    """95 % interval, hosts (and negatives behind derived thresholds) as the sampling units; NaN with one host."""
-    standard_error: float
-    """Of hosts and, where the thresholds are derived, of the negatives that fixed them."""
-    mcnemar_p: float
-    """Exact McNemar test, two-sided, without a continuity correction: 1 where as many changed in either direction, or
-    none did. It takes injections as independent and thresholds as exact, which makes it optimistic."""
-
-    @property
-    def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, its interval contains 0, or neither is known."""
-        small = not abs(self.difference) >= 2.0 * self.standard_error
-        return small or not (self.low > 0.0 or self.high < 0.0)
 
 
 def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HEADLINES) -> pd.DataFrame:
@@ -129,11 +104,11 @@ def pairs_in_words(rows: pd.DataFrame) -> pd.DataFrame:
 
 def paired_completeness(
     a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float, fixing: Fixing | None = None
-) -> PairedCompleteness:
+) -> PairedShares:
     """Two finders on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
 
-    Injections that either finder could not score are left out of both. Derived thresholds come with the negatives that
-    fixed them: their uncertainty is then part of the interval.
+    Injections that either finder could not score are left out of both. The units are hosts; one gives no interval.
+    Derived thresholds come with the negatives that fixed them: their uncertainty is then part of the interval.
     """
     grids = set(a["grid_id"]) | set(b["grid_id"])
     if len(grids) != 1:
@@ -153,7 +128,7 @@ def paired_completeness(
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
     p = float(scipy.stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0
-    return PairedCompleteness(len(both), hosts, only_a, only_b, difference, low, high, error, p)
+    return PairedShares(len(both), hosts, only_a, only_b, difference, low, high, error, p)
 
 
 def fixing_of(thresholds: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame, name: str) -> Fixing | None:

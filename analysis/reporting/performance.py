@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.completeness import heat_map
-from analysis.reporting.compare import INDISTINGUISHABLE, PairedCompleteness, fixing_of, paired_completeness
+from analysis.reporting.compare import INDISTINGUISHABLE, fixing_of, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.sources import of_cells
 from analysis.reporting.thresholds import (
@@ -27,6 +27,7 @@ from analysis.reporting.thresholds import (
 )
 from analysis.reporting.views import NOT_MEASURED, Shown, TableView, measure, measured, number, percent, worded
 from analysis.statistics.completeness import ALL, MARGINAL, cells_at
+from analysis.statistics.paired import PairedShares
 from lake.sky.imaging import Imaging
 
 _CELL = [
@@ -181,7 +182,7 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
     return TableView(caption, headers, rows) if rows else None
 
 
-def compared(a: GenerationInputs, b: GenerationInputs, threshold_id: str) -> PairedCompleteness | None:
+def compared(a: GenerationInputs, b: GenerationInputs, threshold_id: str) -> PairedShares | None:
     """Completeness of b minus that of a on the same injections, each at its own threshold of a name.
 
     None where they have no grid in common, or completeness of one is not shown.

@@ -13,8 +13,8 @@ _RUNS = ("evaluate", "diagnose", "completeness")
 
 def of_models(table: str, columns: str, models: Iterable[str], where: str = "") -> Source:
     """Rows of a table with a column `generation`, of some finders."""
-    names = tuple(models)
-    return Source((table,), f"select {columns} from {table} where generation in ({_listed(names)}){_and(where)}", names)
+    names, where = tuple(models), f" and {where}" if where else ""
+    return Source((table,), f"select {columns} from {table} where generation in ({_listed(names)}){where}", names)
 
 
 def of_cells(models: Iterable[str], threshold_id: str) -> Source:
@@ -80,10 +80,6 @@ def of_figures(models: Iterable[str], beginnings: Iterable[str]) -> Source:
     named = " or ".join(f"figure like {_text(f'{beginning}%')}" for beginning in beginnings)
     where = f"run_id in ({_listed(runs)}) and ({named}) order by run_id, figure, series, position"
     return Source(("figure_points",), f"select {columns} from figure_points where {where}", runs)
-
-
-def _and(where: str) -> str:
-    return f" and {where}" if where else ""
 
 
 def _listed(names: Iterable[str]) -> str:

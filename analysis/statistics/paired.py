@@ -78,10 +78,11 @@ class PairedShares:
     """Share of b minus that of a."""
     low: float
     high: float
-    """95 % interval with whole units resampled; NaN with fewer than `FEWEST_UNITS`."""
+    """95 % interval, whole units as the samples; NaN with too few of them."""
     standard_error: float
     mcnemar_p: float
-    """Exact McNemar test, two-sided. It takes objects as independent and thresholds as exact."""
+    """Exact McNemar test, two-sided, without a continuity correction: 1 where as many changed in either direction, or
+    none did. It takes objects as independent and thresholds as exact, which makes it optimistic."""
 
     @property
     def indistinguishable(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands.opening import names, project
+from pipeline.commands.opening import names, one_of, project
 
 _OF = click.option(
     "--of", "finders", required=True, metavar="A,B,...", callback=names, help="Finders whose scores are used."
@@ -58,12 +58,10 @@ def hard_negatives(name: str, finders: tuple[str, ...], above: float) -> None:
     callback=names,
     help="Finders to combine; each must have been audited.",
 )
-@click.option(
+@one_of(
     "--kind",
-    type=click.Choice(["logistic", "network"]),
-    default="logistic",
-    show_default=True,
-    help="Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
+    "logistic|network",
+    "Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
 )
 @click.option(
     "--conditions",

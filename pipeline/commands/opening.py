@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,14 @@ FORMAT = click.option(
     show_default=True,
     help="How rows are printed.",
 )
+
+
+def one_of(name: str, words: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes one of the words in ``A|B|...``, by default the first."""
+    known = words.split("|")
+    return click.option(name, type=click.Choice(known), default=known[0], show_default=True, help=meaning)
+
+
 OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, names, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, names, one_of, project
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,13 +57,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
 @click.option("--dual", is_flag=True, help="Show the dual-prior table: the broad prior v1 and the anchored one.")
 @click.option("--generation", help="The finder; by default the report's headline.")
 @click.option("--threshold", help="One threshold (p0.5, fpr1e-3@val) instead of all.")
-@click.option(
-    "--theta-e",
-    type=click.Choice(["grid", "prior"]),
-    default="grid",
-    show_default=True,
-    help="Whether Einstein radii count as often as in the grid, or as in the prior.",
-)
+@one_of("--theta-e", "grid|prior", "Whether Einstein radii count as often as in the grid, or as in the prior.")
 @click.option(
     "--by",
     callback=names,
@@ -71,27 +65,17 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
     metavar="AXIS[,AXIS,AXIS]",
     help="One row for each bin of theta_e, beta_frac, src_mag, depth, seeing, host_type, host_exposures, host_size.",
 )
-@click.option(
-    "--population",
-    type=click.Choice(["all", "detectable"]),
-    default="all",
-    show_default=True,
-    help="All injections, or only those declared detectable.",
-)
+@one_of("--population", "all|detectable", "All injections, or only those declared detectable.")
 @click.option("--net", is_flag=True, help="Count only injections whose bare host is not above the threshold already.")
-@click.option(
+@one_of(
     "--weight",
-    type=click.Choice(["grid", "survey"]),
-    default="grid",
-    show_default=True,
-    help="Whether cells of seeing and depth count as the grid fills them, or as often as in the survey's pool.",
+    "grid|survey",
+    "Whether cells of seeing and depth count as the grid fills them, or as often as in the survey's pool.",
 )
-@click.option(
+@one_of(
     "--hosts",
-    type=click.Choice(["drawn", "lenses"]),
-    default="drawn",
-    show_default=True,
-    help="Whether hosts count as they were drawn, or are weighted to follow the hosts of the training split's lenses.",
+    "drawn|lenses",
+    "Whether hosts count as they were drawn, or are weighted to follow the hosts of the training split's lenses.",
 )
 @click.option(
     "--min-support",

@@ -35,7 +35,8 @@ def planned(
         share, found = measured(project, generation, threshold)
         completeness = 100.0 * share if completeness is None else completeness
         correlation = found if correlation is None else correlation
-    samples = {each: needed(width / 100.0, completeness / 100.0, correlation, each) for each in uses or _allowed(grid)}
+    uses = uses or range(1, grid.max_uses_per_host + 1)
+    samples = {each: needed(width / 100.0, completeness / 100.0, correlation, each) for each in uses}
     cells = len(grid.theta_e_arcsec) * (len(grid.psf_fwhm_nea_edges_arcsec) - 1) * (len(grid.depth_edges_mag) - 1)
     rows = [
         {
@@ -74,7 +75,3 @@ def measured(project: Project, generation: str | None, threshold: str) -> tuple[
             f"the correlation within hosts is not known from the grid of {name} ({why}): give it with --correlation"
         )
     return float(found.mean()), max(correlation, 0.0)
-
-
-def _allowed(grid: GridParams) -> range:
-    return range(1, grid.max_uses_per_host + 1)

@@ -49,7 +49,7 @@ def forget_dead_locks(held: Path) -> None:
     if not held.exists():
         return
     holders = _holders(held)
-    living = _running_dvc(held.parents[2]) if holders is None else _alive(holders)
+    living = _running_dvc(held.parents[2]) if holders is None else set(filter(runs, holders))
     if not living:
         held.unlink(missing_ok=True)
     elif holders is None:
@@ -67,10 +67,6 @@ def _holders(held: Path) -> set[int] | None:
         return {int(holder["pid"]) for holder in holders}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if runs(pid)}
 
 
 def _running_dvc(folder: Path) -> set[int]:

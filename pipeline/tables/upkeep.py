@@ -36,7 +36,8 @@ def collect(project: Project, days: float | None, *, doit: bool) -> Iterator[str
         yield from _told(found)
         size = sum(one.size for one in found)
         if not size:
-            young = f", {count} files are younger than {days:g} days" if (count := _young(found)) else ""
+            count = sum(one.young for one in found)
+            young = f", {count} files are younger than {days:g} days" if count else ""
             yield f"nothing to remove{young}"
         elif doit:
             yield f"removed {size_text(collecting.remove(root, found))}"
@@ -78,7 +79,3 @@ def _told(found: Sequence[Waste]) -> Iterator[str]:
             young = f", {one.young} younger ones stay" if one.young else ""
             what = f"{len(one.files)} files, {size_text(one.size)}{young}; versions kept: {one.kept}"
             yield f"{one.table:<24} {what}"
-
-
-def _young(found: Sequence[Waste]) -> int:
-    return sum(one.young for one in found)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.diagnostics.closure import Chain, Params, closed, failing, self_closed
+from benchmarks.skies import Sky, injected, make_sky
 from injection.config import IM1, GridParams
 from injection.experiment.hostset import Conditions, HostSet, blank_sky
 from injection.experiment.setting import Setting
@@ -25,7 +26,6 @@ from pipeline.realism.closure import Ingredients, chain, paired_hosts
 from pipeline.realism.hostweights import Weighted, plain_weights
 from pipeline.realism.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.realism.selfclosure import modelled, read_models, self_chain
-from pipeline.realism.skies import Sky, injected, make_sky
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
 from tests.pipeline.checkout import values_of

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results.skycoverage import covered, summary, truth_of
+from benchmarks.skycoverage import covered, summary, truth_of
 
 THRESHOLDS = {"p0.3": 0.3, "p0.5": 0.5}
 
