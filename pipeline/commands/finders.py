@@ -116,9 +116,14 @@ def audit(
 
 def _given(finder: str, name: str | None, place: Project) -> str:
     """The name; without one, FINDER is taken for a misspelt network of ours."""
+    from modeling.config import generations
+    from pipeline.project.params import own_generations
+
     if name is not None:
         return name
     if NAMED.fullmatch(finder):
+        if finder in {*generations(), *own_generations(place.folder)}:
+            raise invalid("FINDER", f"trained first (`dhs train {finder}`)", finder)
         raise not_one_of("FINDER", sorted({*place.trained, *place.data.finders()}), finder)
     raise invalid("--name", "given with a finder of your own", name)
 

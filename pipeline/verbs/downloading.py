@@ -71,7 +71,13 @@ def planned(
     """What a region or a list of bricks needs that is not here; fetches the lists that tell it."""
     folder = folder_of(project)
     with _alone(folder):
-        return asyncio.run(_planned(folder, params, region, bricks, set(what)))
+        try:
+            return asyncio.run(_planned(folder, params, region, bricks, set(what)))
+        except UnansweredError as error:
+            raise DataError(
+                f"the lists of the survey's files cannot be fetched from {params.url}: {error}; "
+                "check the network and `download.url`, and run the command again"
+            ) from error
 
 
 @contextmanager

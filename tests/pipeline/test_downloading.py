@@ -93,6 +93,14 @@ def test_nothing_is_fetched_into_a_simulated_survey(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_survey_that_does_not_answer_is_named_with_what_to_check(tmp_path: Path) -> None:
+    project = Project(tmp_path, parameters.resolve(Path(__file__).parents[2], "dr10"))
+    values = {**project.values["download"], "url": "http://127.0.0.1:9", "web": {**WEB, "contact": "", "attempts": 1}}
+    settings = DownloadParams.load(values, "download")
+    with pytest.raises(DataError, match=r"cannot be fetched from http://127.0.0.1:9: .*; check the network and `down"):
+        downloading.planned(project, settings, None, ["0001p000"], ["sweeps"])
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Release, Server]]:
     found = Release(tmp_path)

@@ -97,6 +97,8 @@ def test_the_command_takes_names_of_trained_networks_and_answers_a_typo(
     assert params.load(project.folder).audited == ["theirs"]
     typo = CliRunner().invoke(dhs, ["audit", "demo11", "--project", str(project.folder)])
     assert "did you mean 'demo1'" in str(typo.exception)
+    untrained = CliRunner().invoke(dhs, ["audit", "demo3", "--project", str(project.folder)])
+    assert "'FINDER' must be trained first (`dhs train demo3`), got 'demo3'" in str(untrained.exception)
     mine = CliRunner().invoke(dhs, ["audit", "mine:finder", "--project", str(project.folder)])
     assert "'--name' must be given with a finder of your own" in str(mine.exception)
 
