@@ -11,13 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import COLOURS, GREY, INK, Picture, canvas, svg
+from analysis.figures.style import COLOURS, GREY, INK, TITLE_LINE_IN, TITLE_PT, Picture, canvas, svg, wrapped
 from analysis.statistics.completeness import ALL, cells_at, interval_of, require_one_identity
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
 _PERCENT = 100.0
 _DECADES = 100.0
+_LOWEST_IN = 2.4
+"""Height in which the label of the colour bar fits."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
     scale = max(largest if top is None else top, 0.01) * _PERCENT
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
-    width, height = columns * (1.2 + 0.72 * len(xs)) + 0.8, lines * (1.0 + 0.52 * len(ys)) + 0.4
-    with canvas(max(width, 6.0), height) as figure:
+    width = max(columns * (1.2 + 0.72 * len(xs)) + 0.8, 6.0)
+    height, text = lines * (1.0 + 0.52 * len(ys)) + 0.4, wrapped(title, width, TITLE_PT)
+    with canvas(width, max(height, _LOWEST_IN) + TITLE_LINE_IN * text.count("\n")) as figure:
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, low in zip(grid.flat, panels, strict=False):
             chosen = cells[cells[f"{panel.column}_low"] == low]
@@ -74,7 +77,7 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
             axes.axis("off")
         bar = figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9)
         bar.ax.set_rasterization_zorder(2)
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(text, fontsize=TITLE_PT)
         return svg(figure, f"Completeness over {x.label}, {y.label} and {panel.label}. {title}")
 
 

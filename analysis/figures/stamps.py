@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
-from analysis.figures.style import Picture, canvas, png
+from analysis.figures.style import TITLE_LINE_IN, Picture, canvas, png, wrapped
 from lake.errors import invalid
 from lake.sky.imaging import Imaging
 
@@ -20,8 +19,8 @@ Line = tuple[str, NDArray[np.float32], Sequence[str]]
 """Heading, stamps (n, band, y, x) and their labels."""
 WIDTH = 8
 """Injections side by side in a sheet."""
-_LETTERS_PER_INCH = 14
-"""Letters of a sheet's title that fit on an inch."""
+_TITLE_PT = 8.5
+"""Size of a sheet's title."""
 
 
 def colour_composite(stamps: NDArray[np.float32], imaging: Imaging) -> NDArray[np.uint8]:
@@ -82,10 +81,10 @@ def contact_sheet(
     A 5 arcsec bar is drawn in the first stamp. The y axis points up. The title is wrapped to the sheet.
     """
     width, height = sheet_size(rows)
-    text = "\n".join(line for part in (title or "").splitlines() for line in wrap(part, int(_LETTERS_PER_INCH * width)))
-    with canvas(width, height + 0.18 * len(text.splitlines())) as figure:
+    text = wrapped(title or "", width, _TITLE_PT)
+    with canvas(width, height + TITLE_LINE_IN * len(text.splitlines())) as figure:
         if text:
-            figure.suptitle(text, fontsize=8.5)
+            figure.suptitle(text, fontsize=_TITLE_PT)
         draw_sheet(figure, rows, imaging)
         return kind(figure, caption)
 

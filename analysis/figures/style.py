@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -23,6 +24,12 @@ GREY = "#737f8c"
 """Legible on white and on the dark page."""
 INK = "#111111"
 """Text on coloured ground, where the page's colour of text does not matter."""
+TITLE_PT = 10.0
+"""Size of a figure's title."""
+TITLE_LINE_IN = 0.18
+"""Height of one of its lines."""
+_LETTERS_PER_INCH = 119.0
+"""Letters of one point that fit on an inch."""
 _QUALITY = 80
 _RC: dict[str, Any] = {
     "font.size": 10,
@@ -81,6 +88,12 @@ def canvas(width_in: float, height_in: float) -> Iterator[Figure]:
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+
+
+def wrapped(text: str, width_in: float, size_pt: float) -> str:
+    """A title on as many lines as a figure of this width needs."""
+    letters = int(width_in * _LETTERS_PER_INCH / size_pt)
+    return "\n".join(line for part in text.splitlines() for line in wrap(part, letters))
 
 
 def png(figure: Figure, alt: str) -> Picture:

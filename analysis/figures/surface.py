@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from analysis.figures.completeness import Axis
-from analysis.figures.style import GREY, INK, Picture, canvas, svg
+from analysis.figures.style import GREY, INK, TITLE_LINE_IN, TITLE_PT, Picture, canvas, svg, wrapped
 from analysis.statistics.completeness import interval_of
 
 _PERCENT = 100.0
 _WIDTH, _HEIGHT = 0.62, 0.46
+_NARROWEST_IN = 6.6
+"""Width in which the names of both maps fit."""
 
 
 def surface(cells: pd.DataFrame, x: Axis, y: Axis, title: str) -> Picture:
@@ -26,7 +28,9 @@ def surface(cells: pd.DataFrame, x: Axis, y: Axis, title: str) -> Picture:
         low, high, _ = interval_of(cell)
         place = list(ys).index(cell[f"{y.column}_low"]), list(xs).index(cell[f"{x.column}_low"])
         share[place], half[place] = cell["completeness"] * _PERCENT, (high - low) / 2.0 * _PERCENT
-    with canvas(2 * (_WIDTH * len(xs) + 1.6), _HEIGHT * len(ys) + 1.5) as figure:
+    width = max(2 * (_WIDTH * len(xs) + 1.6), _NARROWEST_IN)
+    text = wrapped(title, width, TITLE_PT)
+    with canvas(width, _HEIGHT * len(ys) + 1.5 + TITLE_LINE_IN * text.count("\n")) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, values, name, colours in (
             (left, share, "completeness (%)", "cividis"),
@@ -37,7 +41,7 @@ def surface(cells: pd.DataFrame, x: Axis, y: Axis, title: str) -> Picture:
             axes.set(xlabel=x.label)
         left.set_yticks(range(len(ys)), ys.values(), fontsize=8)
         left.set(ylabel=y.label)
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(text, fontsize=TITLE_PT)
         return svg(figure, f"Completeness over {x.label} and {y.label}, and its uncertainty. {title}")
 
 

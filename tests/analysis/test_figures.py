@@ -9,12 +9,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from pydantic_core import PydanticUndefined
 
 from analysis import config
 from analysis.diagnostics.discovery import DiagnoseParams, found
 from analysis.figures import completeness as figures
-from analysis.figures import style
+from analysis.figures import style, surface
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import history_figure, reliability_figure, roc_figure
 from analysis.figures.points import lines, points_figure
@@ -101,6 +102,32 @@ def test_a_cell_of_a_heat_map_shows_its_interval_injections_and_hosts(monkeypatc
     for _, row in rows[rows["source_mag_bin"] == "all"].iterrows():
         low, high = (100 * row[f"host_clustered_95_{end}"] for end in ("low", "high"))
         assert {f"{low:.0f}-{high:.0f}", f"n {row['n']:,}, {row['hosts']:,.0f} h."} <= texts
+
+
+def test_titles_and_labels_of_maps_lie_within_their_figures(monkeypatch):
+    """A map of one cell, as an audit of cut-outs has, is small; what its title says is long."""
+    drawn = []
+    for module in (figures, surface):
+        monkeypatch.setattr(module, "svg", lambda figure, alt: drawn.append(figure))
+    counts = cells(thetas=(1.0,))
+    sums = {"host_detected_sq": counts["detected"], "host_detected_n": counts["detected"], "host_n_sq": counts["n"]}
+    rows = with_intervals(counts.assign(**sums))
+    one = rows[rows["source_mag_bin"] == "all"]
+    title = (
+        "mine, fpr2e-1@val (FPR 18.8 % [10.9, 29.0] {14.5-19.7}), prior demo, grid own (802a58c9dc6f0c96)\nAUC 0.774"
+    )
+    heat_map(one, "p0.3", SURVEY, title)
+    seeing, depth = (figures.Axis(name, name) for name in ("psf_fwhm_nea_arcsec", "depth_mag"))
+    surface.surface(one, seeing, depth, title)
+    for figure in drawn:
+        figure.canvas.draw()
+        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        assert "\n".join(text.get_text() for text in texts).replace("\n", " ").count("prior demo, grid own") == 1
+        for text in texts:
+            (left, low), (right, high) = text.get_window_extent().get_points()
+            assert min(left, low) >= 0, text
+            assert right <= figure.bbox.width, text
+            assert high <= figure.bbox.height, text
 
 
 def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
