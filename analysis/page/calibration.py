@@ -71,10 +71,10 @@ def calibrators_view(inputs: ReportInputs) -> TableView | None:
     """Every calibrator of every finder: its map, its fold, where it holds, and how well on the test split."""
     rows = [row for item in inputs.generations for row in _calibrators(item)]
     caption = (
-        "Calibrators map a finder's logit s, whose logistic is p, to a probability P. They are fitted on a fold that is "
-        "not tested (where all lenses are, each part of them is measured without itself), and their "
-        "probabilities hold where lenses are as frequent as in that fold. Log loss, ECE and slope are measured on the "
-        "test split, converted to its share of lenses. Rows with 'none' are of raw probabilities."
+        "Calibrators map a finder's logit s, whose logistic is p, to a probability P. They are fitted on a fold that "
+        "is not tested (where all lenses are, each part of them is measured without itself), and their probabilities "
+        "hold where lenses are as frequent as in that fold. Log loss, ECE and slope are measured on the test split, "
+        "converted to its share of lenses. Rows with 'none' are of raw probabilities."
     )
     headers = (
         *("finder", "calibrator", "map", "lenses + negatives of the fold", "holds at a lens share of"),
