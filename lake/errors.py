@@ -70,7 +70,7 @@ def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
 def not_one_of(parameter: str, known: Iterable[str], got: object) -> ParameterError:
     """A name that is not among the known ones; the most similar of them is suggested."""
     names = list(known)
-    allowed = f"one of {', '.join(names)}"
+    allowed = f"one of {', '.join(names) or 'those that are here (none is)'}"
     return ParameterError(f"{invalid(parameter, allowed, got)}{did_you_mean(got, names)}")
 
 

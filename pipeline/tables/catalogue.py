@@ -86,6 +86,8 @@ def tree(root: DataRoot, name: str) -> str:
     """
     root = root.of_any_survey
     nodes, named = _nodes(root), set(views.named(name))
+    if not nodes:
+        raise LakeError("nothing has been made yet, so there is nothing to trace: run `dvc repro`")
     starts = []
     for kind, own in (node.split(":", 1) for node in nodes):
         parts = {own, own.split(".")[0], own.split(".")[-1]} if kind == "table" else {own}

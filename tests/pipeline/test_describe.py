@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from lake import tables
-from lake.errors import ParameterError
+from lake.errors import LakeError, ParameterError, not_one_of
 from lake.root import DataRoot
 from lake.store import writing
 from lake.store.writing import Provenance, Target
-from pipeline.tables.catalogue import description
+from pipeline.tables.catalogue import description, tree
 
 COUNTS = tables.spec("ingest_counts")
 
@@ -57,3 +58,12 @@ def test_a_view_names_its_tables_and_its_query(root: DataRoot) -> None:
 def test_another_name_is_refused(root: DataRoot) -> None:
     with pytest.raises(ParameterError, match=r"'table' must be one of .*got 'completenes'"):
         description(root, "completenes")
+
+
+def test_in_a_new_project_there_is_nothing_to_trace(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="nothing has been made yet, so there is nothing to trace: run `dvc repro`"):
+        tree(DataRoot(tmp_path), "demo1")
+
+
+def test_where_no_name_is_known_the_sentence_is_whole() -> None:
+    assert str(not_one_of("name", [], "demo1")) == "'name' must be one of those that are here (none is), got 'demo1'"
