@@ -178,6 +178,19 @@ def gate_below(name: str, measure: Measure, threshold: float, rule: str, miss: S
     return decide(name, measure, threshold, rule, status)
 
 
+def gate_within(name: str, measure: Measure, limit: float, rule: str, miss: Status = "FAIL") -> Gate:
+    """PASS where the whole interval lies within plus or minus the limit, ``miss`` where none of it does, else
+    BORDERLINE; NOT MEASURED without a value or an interval."""
+    status: Status = "BORDERLINE"
+    if any(math.isnan(bound) for bound in (measure.value, measure.low, measure.high)):
+        status = "NOT MEASURED"
+    elif -limit <= measure.low and measure.high <= limit:
+        status = "PASS"
+    elif measure.low > limit or measure.high < -limit:
+        status = miss
+    return decide(name, measure, limit, rule, status)
+
+
 def decide(name: str, measure: Measure, threshold: float, rule: str, status: Status) -> Gate:
     """A decision about one measure."""
     return Gate(name, status, measure.value, measure.low, measure.high, threshold, rule)

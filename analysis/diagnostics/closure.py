@@ -17,7 +17,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status, decide, missing, not_measured, reason, unmeasured
+from analysis.records import Gate, Measure, Outcome, gate_within, missing, not_measured, reason, unmeasured
 from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
@@ -265,13 +265,5 @@ def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float) ->
 
 
 def _within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
-    """PASS if the interval lies within plus or minus the tolerance, FAIL if it lies outside on one side."""
-    status: Status = "BORDERLINE"
-    if any(math.isnan(value) for value in (measure.value, measure.low, measure.high)):
-        status = "NOT MEASURED"
-    elif -tolerance <= measure.low and measure.high <= tolerance:
-        status = "PASS"
-    elif measure.low > tolerance or measure.high < -tolerance:
-        status = "FAIL"
     rule = f"bias {what} of at most {tolerance:g} either way: PASS if the whole 95 % interval is, FAIL if none of it is"
-    return decide(f"closure/{link}", measure, tolerance, rule, status)
+    return gate_within(f"closure/{link}", measure, tolerance, rule)

@@ -20,7 +20,7 @@ from analysis.records import (
     Outcome,
     Point,
     Status,
-    decide,
+    gate_within,
     not_measured,
     plotted,
     unmeasured,
@@ -218,13 +218,8 @@ def _change(listed: Mapping[str, float], simulated: Mapping[str, pd.DataFrame], 
 
 def _gate(change: Measure, params: Params) -> Gate:
     limit = params.label_recall_tolerance
-    status: Status = "BORDERLINE"
-    if -limit <= change.low and change.high <= limit:
-        status = "PASS"
-    elif change.low > limit or change.high < -limit:
-        status = "WARN"
     rule = f"wrong labels change recall at {_middle(params)} by at most {limit:g}: PASS if the whole 95 % range does"
-    return decide("label_noise/recall", change, limit, rule, status)
+    return gate_within("label_noise/recall", change, limit, rule, "WARN")
 
 
 def _checked(simulated: Mapping[str, pd.DataFrame], known: Mapping[str, float] | None, params: Params) -> Gate:

@@ -20,7 +20,7 @@ from scipy.special import logit
 
 from analysis.comparisons.arcs import AlikeArcs
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, unmeasured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_within, not_measured, unmeasured
 from analysis.statistics.changes import shifted
 from analysis.statistics.intervals import exact, median
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
@@ -211,12 +211,7 @@ def _gate(difference: Measure | None, params: Params, untold: str) -> Gate:
         return not_measured(name, limit, f"{rule}; the threshold is not measurable")
     if untold:
         return not_measured(name, limit, f"{rule}; {untold}")
-    status: Status = "BORDERLINE"
-    if -limit <= difference.low and difference.high <= limit:
-        status = "PASS"
-    elif difference.low > limit or difference.high < -limit:
-        status = "WARN"
-    return decide(name, difference, limit, rule, status)
+    return gate_within(name, difference, limit, rule, "WARN")
 
 
 def _refused(why: str, params: Params) -> Outcome:
