@@ -2,7 +2,7 @@
 
 Cuts windows of 101 pixels from one brick of noise, made like the survey's (3600 x 3600, tiles of 100 x 100, Rice),
 judges and hashes them as a Spark task does, in one process; then reads random batches as training does. Times are
-processor time.
+processor time, unless they are called wall time. ``--windows`` without numbers only reads batches.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from etl.config import CutoutsParams
 from etl.cutouts import cutter
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 from lake.store.stamps import StampStore, shard_name, stamp_hash, write_shard
+from modeling.networks.inference import threads
 from modeling.training.data import Reused
 
 _PARAMS = Path(__file__).resolve().parents[1] / "params" / "base.yaml"
@@ -67,6 +68,12 @@ def processor(job: Callable[[], object]) -> float:
     started = time.process_time()
     job()
     return time.process_time() - started
+
+
+def _wall(job: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    job()
+    return time.perf_counter() - started
 
 
 def cutting(folder: Path, counts: list[int], params: CutoutsParams) -> None:
@@ -116,6 +123,9 @@ def reading(folder: Path, pixels: int) -> None:
         print("".join(f"  {name} {1e6 * seconds:.1f}\n" for name, seconds in each.items()), end="")
         ours, numpys, _ = each.values()
         print(f"  ratio to NumPy's {ours / numpys:.2f}")
+        with threads(2):
+            both = min(_wall(work["from the arrays of training"]) for _ in range(400)) / len(order)
+        print(f"  from the arrays of training, two threads, wall time {1e6 * both:.1f}")
 
 
 def _each(batch: Callable[[], object], rows: int = 512) -> float:
@@ -125,13 +135,14 @@ def _each(batch: Callable[[], object], rows: int = 512) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, nargs="+", default=[100, 2000, 4000, 8000])
+    parser.add_argument("--windows", type=int, nargs="*", default=[100, 2000, 4000, 8000])
     counts = sorted(parser.parse_args().windows)
     torch.set_num_threads(1)
     params = CutoutsParams.load(yaml.safe_load(_PARAMS.read_text())["cutouts"], "cutouts")
     with tempfile.TemporaryDirectory() as scratch:
-        brick(Path(scratch))
-        cutting(Path(scratch), counts, params)
+        if counts:
+            brick(Path(scratch))
+            cutting(Path(scratch), counts, params)
         reading(Path(scratch), params.stamp_pixels)
 
 
