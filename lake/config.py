@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lake.addresses import is_remote, plain
-from lake.errors import ParameterError, did_you_mean, invalid
+from lake.errors import ParameterError, did_you_mean, invalid, not_one_of
 from lake.names import PATTERN
 
 
@@ -111,6 +111,12 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         known = sorted(_fields(section, place))
         allowed = f"one of the known parameters ({', '.join(known)})"
         return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
+    if first["type"] == "union_tag_invalid":
+        given = first["ctx"]
+        known = [tag.strip("' ") for tag in given["expected_tags"].split(",")]
+        return not_one_of(f"{name}.{given['discriminator'].strip(chr(39))}", known, given["tag"])
+    if first["type"] == "union_tag_not_found":
+        return ParameterError(f"'{name}.{first['ctx']['discriminator'].strip(chr(39))}' is missing")
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
     if isinstance(inner := first.get("ctx", {}).get("error"), ParameterError):  # of a section inside, in our words

@@ -145,6 +145,11 @@ def test_a_prior_of_ones_own(tmp_path: Path) -> None:
         ("base: v7\nmeaning: m", r"base' must be one of v1"),
         ("base: v1\nmeaning: m\nsrc_colour: 3", "must be one of the known parameters"),
         ("base: v1\nmeaning: m\nsrc_n: {kind: uniform, low: 4, high: 2}", "above low"),
+        (
+            "base: v1\nmeaning: m\nsrc_n: {kind: unifrom}",
+            r"src_n\.kind' must be one of uniform, .*did you mean 'uniform'",
+        ),
+        ("base: v1\nmeaning: m\nsrc_n: {low: 1}", r"src_n\.kind' is missing"),
     ],
 )
 def test_bad_priors_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
