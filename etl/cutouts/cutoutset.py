@@ -202,7 +202,7 @@ class Reader:
             if listed is None:
                 raise DataError(f"it is not in {self.described.table}")
             if listed not in self._unseen:
-                raise DataError(f"an earlier object has its row of {self.described.table}")
+                raise DataError(f"an earlier object takes its row of {self.described.table}")
             self._unseen.discard(listed)
             known |= {str(key): value for key, value in self.table.iloc[listed].dropna().items()}
         known |= {"folder": Path(group.name).parent.name}

@@ -136,15 +136,15 @@ class Labels(Section):
     """The label of every object; null where a column has it."""
     column: str = "label"
     """Column of the table, card, member or dataset; ``folder`` is the name of the folder that a file is in."""
-    lenses: tuple[str | int, ...] = (1,)
+    lenses: tuple[str | bool | int, ...] = (1,)
     """Values of lenses."""
-    negatives: tuple[str | int, ...] = (0,)
+    negatives: tuple[str | bool | int, ...] = (0,)
     """Values of objects that are not lenses; objects of any other value are not used, and listed with the reason."""
 
     @model_validator(mode="after")
     def _apart(self) -> Labels:
         if both := set(map(text_of, self.lenses)) & set(map(text_of, self.negatives)):
-            raise invalid("labels", "values of lenses or of negatives, none of both", ", ".join(sorted(both)))
+            raise invalid("labels", "values of lenses or of negatives, not of both", ", ".join(sorted(both)))
         return self
 
     def of(self, value: Any) -> int:

@@ -108,7 +108,7 @@ def _fitting(tensors: Mapping[str, Tensor], network: NetworkParams, bands: int) 
     for name, value in tensors.items():
         is_array = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_nested)
         if not is_array or value.is_complex():
-            raise DataError(f"the weight {name!r} is no array of real numbers")
+            raise DataError(f"the weight {name!r} is not an array of real numbers")
     restored(network, bands, {name: value.to("meta") for name, value in tensors.items()})
     weights = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}

@@ -148,7 +148,9 @@ def setting(text: str) -> tuple[str, Any]:
     if not sign or not key:
         raise invalid("setting", "KEY=VALUE, such as network.pretrained=false", text)
     if key.partition(".")[0] in _WHOSE:
-        raise invalid("setting", f"of a parameter ({', '.join(_WHOSE)} say which generation it is)", text)
+        raise invalid(
+            "setting", f"a parameter of the training ({' and '.join(_WHOSE)} say which generation it is)", text
+        )
     try:
         return key, parse(value)
     except (ValueError, yaml.YAMLError) as error:

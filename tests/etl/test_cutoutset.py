@@ -201,7 +201,7 @@ def test_rows_of_a_table_without_ids_belong_to_the_objects_of_the_only_file(tmp_
     found = read(folder, tmp_path, **width)
     assert found.objects["galaxy_id"].to_list() == ["own:a/0", "own:a/1", "own:a/2", "own:a/3"]
     assert [row["reason"] for row in found.rejected] == [
-        f"b/{place}: an earlier object has its row of objects.csv" for place in (0, 1)
+        f"b/{place}: an earlier object takes its row of objects.csv" for place in (0, 1)
     ]
 
 
@@ -302,7 +302,7 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         ({"noise": {"kind": "pixel_sigma", "value": -1}}, r"'noise.value' must be positive, got -1.0"),
         ({"source_mag_edges": [24.0, 22.0]}, "'source_mag_edges' must be two or more, strictly increasing"),
         ({"source_mag_edges": [24.0]}, "'source_mag_edges' must be two or more, strictly increasing"),
-        ({"labels": {"lenses": ["A", 1], "negatives": [True]}}, "must be values of lenses or of negatives, none of"),
+        ({"labels": {"lenses": ["A", 1], "negatives": [True]}}, "must be values of lenses or of negatives, not of"),
         ({"name": "main"}, "'name' must be another than main, des46"),
         ({"bands": "gi"}, "'set.yaml.bands' must be .*, got 'gi'"),
         ({"bandz": ["g"]}, "'set.yaml.bandz' must be one of the known parameters .* did you mean 'bands'"),

@@ -196,8 +196,8 @@ def first_weight(network: torch.nn.Module, ending: str) -> str:
         (lambda value: value * float("nan"), "weight", "is not finite"),
         (lambda value: value.double() + 1e300, "weight", "is not finite"),
         (lambda value: -value - 1, "running_var", "negative variance"),
-        (lambda value: value.to(torch.complex64), "weight", "no array of real numbers"),
-        (lambda value: value.to("meta"), "weight", "no array of real numbers"),
+        (lambda value: value.to(torch.complex64), "weight", "not an array of real numbers"),
+        (lambda value: value.to("meta"), "weight", "not an array of real numbers"),
         (lambda value: torch.zeros(1).expand(10**7, 10**7), "weight", "do not fit network resnet18"),
     ],
 )

@@ -169,7 +169,7 @@ def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
         ("gen1", "seed=-1", r"'train\.gen1\.seed' must be greater than or equal to 0"),
         ("gen1", "augmentation.seed=4294967296", r"'train\.gen1\.augmentation\.seed' must be less than 2147483648"),
         ("gen1", "network.metadata_columns=[psfsize_r, psfsize_r]", r"metadata_columns' must be different columns"),
-        ("gen1", "generation=gen2", r"'setting' must be of a parameter .*, got 'generation=gen2'"),
+        ("gen1", "generation=gen2", r"'setting' must be a parameter of the training .*, got 'generation=gen2'"),
         ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation other than itself"),
     ],
 )
