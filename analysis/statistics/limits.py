@@ -29,7 +29,9 @@ _FEW = 3
 _HALVINGS = 30
 _STEP = 0.5**_HALVINGS
 _NEWTON = 6
-"""Steps after which nearly every quantile is within `_STEP`."""
+"""At most so many steps, after which nearly every quantile is within `_STEP`."""
+_LAST = 2.0**-20
+"""After a smaller step the next one, about its square, would be far below `_STEP`."""
 
 
 def limits(k: Floats, n: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
@@ -122,7 +124,10 @@ def _near_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
     x, scale = scipy.special.betaincinv(a @ weights, b @ weights, at), scipy.special.betaln(a, b)
     for _ in range(_NEWTON):
         density = np.exp((a - 1.0) * np.log(x)[:, None] + (b - 1.0) * np.log1p(-x)[:, None] - scale) @ weights
-        x = np.clip(x - (_mixed(a, b, weights, x) - at) / np.maximum(density, _STEP), _STEP / 2.0, 1.0 - _STEP / 2.0)
+        step = (_mixed(a, b, weights, x) - at) / np.maximum(density, _STEP)
+        x = np.minimum(np.maximum(x - step, _STEP / 2.0), 1.0 - _STEP / 2.0)
+        if (np.abs(step) < _LAST).all():
+            break
     return np.asarray(x)
 
 

@@ -159,8 +159,8 @@ def test_the_parameters_of_a_diagnostic_are_documented_and_belong_to_it_alone():
 
 
 def test_models_beyond_the_palette_are_drawn_too():
-    """The eighth curve takes the first colour again rather than being left out."""
-    labels, scores = np.r_[np.ones(20), np.zeros(50)], np.linspace(0, 1, 70)[::-1]
+    """The eighth curve takes the first colour again rather than being left out; ten negatives are too few for bands."""
+    labels, scores = np.r_[np.ones(20), np.zeros(10)], np.linspace(0, 1, 30)[::-1]
     for count in (len(COLOURS), len(COLOURS) + 2):
         models = {f"m{i}": (labels, scores) for i in range(count)}
         figure = roc_figure(models, None).content.decode().upper()
