@@ -51,9 +51,9 @@ def detected(wide: pd.DataFrame, variant: str, threshold: float) -> NDArray[np.f
     return found
 
 
-def changes(wide: pd.DataFrame, variant: str, threshold: float, before: str = BASELINE) -> NDArray[np.float64]:
-    """Change of each trial's decision from one variant to another: 1, 0 or -1."""
-    return detected(wide, variant, threshold) - detected(wide, before, threshold)
+def changes(wide: pd.DataFrame, variant: str, threshold: float) -> NDArray[np.float64]:
+    """Change of each trial's decision from the baseline to a variant: 1, 0 or -1."""
+    return detected(wide, variant, threshold) - detected(wide, BASELINE, threshold)
 
 
 def measurable(points: Sequence[Threshold]) -> dict[str, float]:

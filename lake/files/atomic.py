@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake import processes
+from lake.errors import DataError
 from lake.files import refused
 
 _LONGEST = 50
@@ -44,19 +45,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _behind(path: Path) -> Path:
-    """The file that is replaced: of a link, what it points to.
+    """The file that is replaced: of a link, what it points to. What is not a file is refused.
 
     Only a link to a write-protected file is itself replaced: DVC protects its cache, into which it may link outputs.
     """
-    if not path.is_symlink():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = stat.S_IFREG | stat.S_IWUSR
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is not a regular file (but a pipe, socket or device): name a file")
+    if not path.is_symlink() or not mode & stat.S_IWUSR:
         return path
     place = Path(os.path.realpath(path))
-    if place.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if not place.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place.parent))
-    protected = place.exists() and not place.stat().st_mode & stat.S_IWUSR
-    return path if protected else place
+    return place
 
 
 def _ending(name: str) -> str:

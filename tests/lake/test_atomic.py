@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lake.errors import DataError
 from lake.files import atomic
 
 
@@ -59,6 +60,22 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"symbolic links: '{tmp_path / 'loop'}'"):
         atomic.write_text(tmp_path / "loop", "new")
     assert {path.name for path in tmp_path.iterdir()} == {"unmounted", "loop"}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_not_a_file_stays(tmp_path: Path, linked: bool) -> None:
+    """A device, or a pipe as /dev/stdout may be, must not become a file."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("pipe", DataError), ("folder", IsADirectoryError)):
+        path = tmp_path / name
+        if linked:
+            path = tmp_path / f"{name}.link"
+            path.symlink_to(name)
+        with pytest.raises(kind, match=str(path)):
+            atomic.write_text(path, "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == (4 if linked else 2)
 
 
 def test_a_link_into_a_protected_cache_is_itself_replaced(tmp_path: Path) -> None:
