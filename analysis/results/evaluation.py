@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.config import EvaluateParams
 from analysis.records import Gate, Measure, Outcome, Point, seen_gate
-from analysis.results.ranking import DELONG, ranking
+from analysis.results.ranking import ranking
 from analysis.results.untouched import BOTH, LENS, NEGATIVE, Untouched, untouched
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
@@ -250,7 +250,7 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
     yield Measure(f"{name}/positives", float(positives), n=len(group))
     yield Measure(f"{name}/negatives", float(negatives), n=len(group))
     if min(positives, negatives) >= params.min_stratum_positives:
-        yield roc.auc_measure(f"{name}/auc", group["label"], group["score"], DELONG)
+        yield roc.auc_measure(f"{name}/auc", group["label"], group["score"])
         y, p = group["label"].to_numpy(float), group["probability"].to_numpy(float)
         yield from calibration_measures(y, p, params, f"{name}/calibration")
     for threshold in params.probability_thresholds:

@@ -18,7 +18,6 @@ from analysis.statistics.unlisted import lenses_among, without
 
 Valued = tuple[float, float, float]
 """A value and its interval."""
-DELONG = "DeLong, interval on the logit scale"
 _JOINT = "limits of effective counts, mixed over the bootstrap distribution of the threshold"
 _FALSE_POSITIVES = (0, 10)
 """Numbers of negatives selected at which the literature gives a recall: TPR0 and TPR10."""
@@ -34,7 +33,7 @@ def ranking(
     """Of labels and scores (object,); `pixels` (HEALPix, NESTED) are the units of a second set of intervals."""
     area = roc.delong(labels, scores, TABLE_LEVEL)
     n = len(labels)
-    yield Measure("auc", area.auc, area.low, area.high, n, "", DELONG)
+    yield Measure("auc", area.auc, area.low, area.high, n, "", f"DeLong, {area.interval}")
     yield Measure("auc/standard_error", area.standard_error, n=n, method="DeLong")
     yield Measure("positives", float(area.positives), n=n)
     yield Measure("negatives", float(area.negatives), n=n)

@@ -22,12 +22,14 @@ _POISSON_MISRANKED = 3.0
 
 @dataclass(frozen=True)
 class AucEstimate:
-    """Area under the ROC curve with DeLong's standard error and a logit-scale interval."""
+    """Area under the ROC curve with DeLong's standard error and an interval."""
 
     auc: float
     standard_error: float
     low: float
     high: float
+    interval: str
+    """How the interval was formed."""
     positives: int
     negatives: int
 
@@ -121,18 +123,20 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     area, se = float(v10.mean()), float(np.sqrt(_variance(v10) + _variance(v01)))
     smaller, misranked = min(len(positive), len(negative)), _misranked(v10, v01)
     if not se > 0.0:
-        low, high = exact(area * smaller, smaller, level)
+        how, (low, high) = "Clopper-Pearson interval", exact(area * smaller, smaller, level)
     elif misranked < FEW:
-        low, high = _score_interval(area, se, (len(positive), len(negative)), misranked, level)
+        sizes = len(positive), len(negative)
+        how, (low, high) = "score interval", _score_interval(area, se, sizes, misranked, level)
     else:
-        low, high = _logit_interval(area, se, level)
-    return AucEstimate(area, se, low, high, len(positive), len(negative))
+        how, (low, high) = "interval on the logit scale", _logit_interval(area, se, level)
+    return AucEstimate(area, se, low, high, how, len(positive), len(negative))
 
 
-def auc_measure(name: str, labels: ArrayLike, scores: ArrayLike, method: str) -> Measure:
-    """The AUC as a measure, with its 95 % interval."""
+def auc_measure(name: str, labels: ArrayLike, scores: ArrayLike, method: str | None = None) -> Measure:
+    """The AUC as a measure, with its 95 % interval; the method names DeLong and the interval unless it is given."""
     area = delong(labels, scores, TABLE_LEVEL)
-    return Measure(name, area.auc, area.low, area.high, area.positives + area.negatives, "", method)
+    how = f"DeLong, {area.interval}" if method is None else method
+    return Measure(name, area.auc, area.low, area.high, area.positives + area.negatives, "", how)
 
 
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:

@@ -91,6 +91,17 @@ def test_with_many_misranked_the_interval_is_delongs():
     assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-6)
 
 
+def test_a_measured_auc_says_how_its_interval_was_formed():
+    many = sample(np.random.default_rng(8), 300, 900)
+    few = sample(np.random.default_rng(4), 14, 633, 3.0)
+    perfect = [0, 0, 0, 1, 1], [1.0, 2, 3, 4, 5]
+    said = [roc.auc_measure("auc", *each).method for each in (many, few, perfect)]
+    assert said == [
+        f"DeLong, {how}" for how in ("interval on the logit scale", "score interval", "Clopper-Pearson interval")
+    ]
+    assert roc.auc_measure("auc", *many, "fitted").method == "fitted"
+
+
 def test_perfect_separation_keeps_an_interval():
     estimate = roc.delong([0, 0, 0, 1, 1], [1.0, 2, 3, 4, 5], 0.95)
     assert (estimate.auc, estimate.high) == (1.0, 1.0)
