@@ -10,7 +10,7 @@ import click
 
 from lake.errors import invalid, not_one_of
 from lake.names import PATTERN
-from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, on_cutouts, project
 
 if TYPE_CHECKING:
     from pipeline.project.project import Project
@@ -52,18 +52,7 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
     is_flag=True,
     help="Audit a network trained here with its logits averaged over a stamp's eight orientations, as FINDER-averaged.",
 )
-@click.option(
-    "--cutouts",
-    type=Typed(exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Audit on your own labelled cut-outs instead of this lake's survey.",
-)
-@click.option(
-    "--describe",
-    type=Typed(exists=True, dir_okay=False),
-    metavar="SET.yaml",
-    help="What the files in FOLDER hold: bands, units, PSF, noise, labels (docs/auditing-cutouts.md).",
-)
+@on_cutouts("Audit")
 def audit(
     finder: str,
     name: str | None,

@@ -54,6 +54,9 @@ def project() -> Project:
     return params.load(enter())
 
 
+_Command = Callable[..., Any]
+
+
 class Typed(click.Path):
     """A path relative to where the user is: as it was typed if they are in the project's folder, else absolute."""
 
@@ -77,7 +80,16 @@ FORMAT = click.option(
 )
 
 
-def one_of(name: str, words: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def on_cutouts(verb: str) -> Callable[[_Command], _Command]:
+    """The options --cutouts and --describe of a command that works on the survey or on labelled cut-outs."""
+    told = "What the files in FOLDER hold: bands, units, PSF, noise, labels (docs/auditing-cutouts.md)."
+    describe = click.option("--describe", type=Typed(exists=True, dir_okay=False), metavar="SET.yaml", help=told)
+    told = f"{verb} on your own labelled cut-outs instead of this lake's survey."
+    cutouts = click.option("--cutouts", type=Typed(exists=True, file_okay=False), metavar="FOLDER", help=told)
+    return lambda command: cutouts(describe(command))
+
+
+def one_of(name: str, words: str, meaning: str) -> Callable[[_Command], _Command]:
     """An option that takes one of the words in ``A|B|...``, by default the first."""
     known = words.split("|")
     return click.option(name, type=click.Choice(known), default=known[0], show_default=True, help=meaning)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import FORMAT, OUT, Typed, enter, project
+from pipeline.commands.opening import FORMAT, OUT, enter, on_cutouts, project
 
 
 @click.command()
@@ -21,18 +21,7 @@ from pipeline.commands.opening import FORMAT, OUT, Typed, enter, project
     is_flag=True,
     help="Train a small version of it, and of what it starts from, as rehearsal-GENERATION: one epoch each.",
 )
-@click.option(
-    "--cutouts",
-    type=Typed(exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Train on your own labelled cut-outs instead of this lake's survey.",
-)
-@click.option(
-    "--describe",
-    type=Typed(exists=True, dir_okay=False),
-    metavar="SET.yaml",
-    help="What the files in FOLDER hold (docs/auditing-cutouts.md).",
-)
+@on_cutouts("Train")
 def train(
     generation: str,
     settings: tuple[str, ...],
