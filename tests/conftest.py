@@ -93,7 +93,8 @@ def whole_system() -> None:
     """For fixtures and tests that run a chain of the product from end to end, and so do not test one part of it.
 
     They start Spark, DVC or `dhs` in processes of their own, or kill a program; audit cut-outs or train on them, from
-    files to tables; validate or close injections; make a page, a paper or an archive; or compare a benchmark's ways.
+    files to tables; train as `dhs train` does; validate or close injections; make a page, a paper or an archive; submit
+    a stage to a simulated AWS and bring back what it made; or run all ways that a benchmark compares.
     """
 
 

@@ -87,7 +87,7 @@ def source(remote_root: DataRoot) -> Path:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quick(whole_system: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A wheel that is not built, packages that are not collected, and no waiting."""
 
     def wheel(source: Path, folder: Path) -> Path:
