@@ -21,8 +21,8 @@ TABLE_LEVEL = 0.95
 """Coverage of every interval stored in `diagnostics`, `gates` and the wide columns of `completeness`."""
 NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
-AGREEING = 1.5
-"""Clusters, fully correlated within, that the design effect is drawn towards; chosen for coverage (docs)."""
+AGREEING = 2.5
+"""Clusters that hold the rarer outcome by which full correlation becomes less likely by a factor of e (docs)."""
 CHANCE = 2.0
 """Standard errors up to which the excess of a design effect may be chance, where few are found (docs)."""
 
@@ -148,12 +148,13 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, re
 
     The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or
     failures) are rare. A limit on the far side of the estimate, the upper one where few succeed, is then missed by
-    samples with too few successes, in which the correlation is hardly seen. It has a design effect that is drawn
-    towards that of clusters that agree within (sum n_h^2 / n) as if one and a half more clusters had been seen to agree
-    (`AGREEING`). What was seen counts as many clusters as hold the rarer outcome, times the root of the number of
-    independent trials in each. The lower limit where few succeed is missed by samples with too many successes, which
-    show the correlation. Its design effect is that seen, less what may be chance (:func:`_beyond_chance`). Both turn
-    into that of the upper limit at a half, and mirror each other.
+    samples with too few successes, in which the correlation is hardly seen. Its design effect is drawn towards that of
+    clusters that agree within (sum n_h^2 / n), by a part exp(-evidence / `AGREEING`). Evidence is the number of
+    clusters that hold the rarer outcome. Where clusters are unequal it is less: times the part of others that outcomes
+    have beside them (:func:`_beside`), and times the mean over the root mean square of the sizes. The lower limit where
+    few succeed is missed by samples with too many successes, which show the correlation. Its design effect is that
+    seen, less what may be chance (:func:`_beyond_chance`). Both turn into that of the upper limit at a half, and mirror
+    each other.
     """
     k, n = _counts(successes, trials)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -161,12 +162,12 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, re
         scatter = np.maximum(sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared, 0.0)
         few = 1.0 - np.minimum(2.0 * np.stack([p, 1.0 - p]), 1.0) ** 2
         seen = 1.0 + _beyond_chance(scatter / (n * p * (1.0 - p) * relative) - 1.0, full, n, few)
+        found = k * k / sums.k_squared * _beside(sums.k_times_n / k, full)
         missed = (n - k) ** 2 / (sums.n_squared - 2.0 * sums.k_times_n + sums.k_squared)
-        correlation = np.clip((seen - 1.0) / (full - 1.0), 0.0, 1.0)
-        looks = np.maximum((full - 1.0) / (1.0 + (full - 2.0) * correlation), 1.0)
-        weight = np.minimum(k * k / sums.k_squared, missed) * np.sqrt(np.where(full > 1.0, looks, 1.0))
-        agreeing = AGREEING * (1.0 - few)
-        effect = (weight * seen + agreeing * np.maximum(full, seen)) / (weight + agreeing)
+        missed *= _beside((sums.n_squared - sums.k_times_n) / (n - k), full)
+        evidence = np.minimum(found, missed) * (n / np.sqrt(sums.clusters * sums.n_squared))
+        drawn = np.exp(-evidence / (AGREEING * (1.0 - few)))
+        effect = seen + drawn * np.maximum(full - seen, 0.0)
     unknown = (k <= 0) | (k >= n) | (np.asarray(sums.clusters) < 2)
     return np.where(unknown, np.nan, effect)
 
@@ -182,13 +183,22 @@ def _beyond_chance(excess: Floats, full: Floats, n: Floats, few: Floats) -> Floa
     return np.where(x > 0.0, np.maximum(x - np.where(full > 1.0, chance, 0.0) / x, 0.0), 0.0)
 
 
+def _beside(size: Floats, full: Floats) -> Floats:
+    """Other trials in the clusters of outcomes, whose mean size is `size`, over those of all trials; at most 1.
+
+    A success shows a correlation by the other trials of its cluster. 1 where clusters are equal.
+    """
+    return np.where(full > 1.0, np.clip((size - 1.0) / (full - 1.0), 0.0, 1.0), 1.0)
+
+
 def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> Interval:
     """Interval on effective counts, for injections that share hosts (or fields of the sky).
 
-    n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters (Korn & Graubard 1998), but not below what it is if clusters
-    agree within; k_eff = p n_eff. Each limit has its own design effect (:func:`design_effect`). The limits are those of
-    :mod:`analysis.statistics.limits`. Where all outcomes agree, or there is one cluster, nothing is known about the
-    correlation: each cluster then counts as one trial, and the bound is that of Clopper & Pearson.
+    n_eff = n / deff * (t_{n-1} / t_{m-1})^2 (Korn & Graubard 1998) for m clusters in effect, m = n^2 / sum n_h^2 (Kish
+    1965), but not below what it is if clusters agree within; k_eff = p n_eff. Each limit has its own design effect
+    (:func:`design_effect`). The limits are those of :mod:`analysis.statistics.limits`. Where all outcomes agree, or
+    there is one cluster, nothing is known about the correlation: each cluster then counts as one trial, and the bound
+    is that of Clopper & Pearson.
     """
     k, n = effective_counts(successes, trials, sums, level)
     return mixture(k[..., None], n[..., None], np.ones(1), level)
@@ -206,8 +216,8 @@ def effective_counts(
     m = np.asarray(sums.clusters, dtype=np.float64)
     effect = design_effect(k, n, sums, relative)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = freedom_factor(n, m, level)
-        least = np.minimum(n / effect, n * n / sums.n_squared)
+        equal = n * n / sums.n_squared
+        freedom, least = freedom_factor(n, equal, level), np.minimum(n / effect, equal)
         known = np.minimum(np.maximum(n / effect * freedom, least), n)
         effective = np.where(np.isnan(effect), np.minimum(m, n), known)
         p = np.where(n > 0, k / n, np.nan)

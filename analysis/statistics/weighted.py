@@ -121,14 +121,15 @@ def _effective(
     both = np.stack([np.bincount(passed, each, minlength=size) for each in (weights**2, np.ones(len(weights)))])
     found, missed = both[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:][:, back], both.cumsum(axis=1)[:, :-1][:, back]
     relative, used = _relative(hits, total, found, missed)
-    clusters = effective_number(n)
+    clusters, counts = effective_number(n), np.bincount(codes)
+    known = (hits > 0.0) & (hits < total) & (clusters >= 2.0)
+    uneven = np.where(known, hosts / effective_number(counts), 1.0)  # with equal weights the sums have all clusters
     sums = ClusterSums(
-        np.full(len(cuts), clusters), (above**2).sum(axis=0), (above * n).sum(axis=0), np.full(len(cuts), (n**2).sum())
+        clusters * uneven, (above**2).sum(axis=0), (above * n).sum(axis=0), np.full(len(cuts), (n**2).sum())
     )
     k, trials = effective_counts(hits, total, sums, level, relative)
-    even = min(_evenness(n) / _evenness(np.bincount(codes)), 1.0)
+    even = min(_evenness(n) / _evenness(counts), 1.0)
     factor = freedom_factor(clusters, even * clusters, level) / used
-    known = (hits > 0.0) & (hits < total) & (clusters >= 2.0)
     return np.where(known, k * factor, k), np.where(known, trials * factor, trials)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from analysis.statistics.weighted import effective_number, weighted_share
 from lake import tables
 from lake.errors import DataError, ParameterError
 from tests.analysis.hostgalaxies import SHAPE, galaxies
+from tests.analysis.propensitycoverage import table
 
 
 def test_weighted_hosts_give_the_completeness_of_the_lenses() -> None:
@@ -166,3 +169,13 @@ def test_covariates_are_columns_of_both_tables_and_say_what_an_arc_changes() -> 
         assert set(propensity.needed(tuple(COVARIATES))) <= set(tables.spec(name).names)
     assert set(UNCHANGED) == {"nobs_z", "psfsize_r", "psfdepth_r", "ebv"}
     assert not set(UNCHANGED) & set(DEFAULT)
+
+
+@pytest.mark.slow
+def test_the_documented_coverage_with_a_fitted_propensity_is_reproduced() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    for lenses, negatives, hosts, *covered, _ in table(300, 1):
+        start = f"| {lenses:,}, {negatives:,} | {hosts:,} |"
+        (row,) = (line for line in page.splitlines() if line.startswith(start))
+        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[2:]]
+        assert covered == pytest.approx(documented, abs=0.01), start

@@ -32,10 +32,11 @@ def test_exact_coverage_is_that_of_simulations():
 
 
 @pytest.mark.parametrize(
-    ("hosts", "uses", "rate"), [(20, 4, 0.05), (35, 2, 0.1), (35, 4, 0.02), (50, 5, 0.02), (100, 5, 0.01)]
+    ("hosts", "uses", "rate"), [(35, 2, 0.1), (35, 4, 0.02), (50, 5, 0.02), (100, 5, 0.01), (100, 5, 0.05)]
 )
 def test_coverage_is_within_the_bar_at_every_correlation(hosts, uses, rate):
-    """With one design effect for both limits, drawn towards agreeing hosts, it is above 97 % at each."""
+    """With one design effect for both limits, drawn towards agreeing hosts, it is above 97 % at each; with 100 hosts
+    and 5 % at a correlation of 0, and also where the upper limit's falls with the root of the uses."""
     held = exact_coverage(hosts, uses, rate)
     assert ((held >= BAR[0]) & (held <= BAR[1])).all(), held
 
@@ -56,13 +57,42 @@ def test_one_more_found_is_one_more_in_some_host():
 
 
 def test_the_lower_limit_of_few_found_takes_the_correlation_that_they_show():
-    """Twelve single finds show none: their design effect is 1, and only that of the upper limit is drawn to five."""
-    single, paired = np.r_[np.ones(12), np.zeros(88)], np.r_[np.full(6, 2), np.zeros(94)]
-    (low,), (high,) = design_effect(12, 500, cluster_sums(single, np.full(100, 5)))
-    assert low == pytest.approx(1.0, abs=0.005)
-    assert high > 1.1
+    """Single finds show none: their design effect is 1, and only that of the upper limit is drawn to five, the less the
+    more hosts show none."""
+    paired = np.r_[np.full(6, 2), np.zeros(94)]
+    for found, drawn in ((1, 0.67), (3, 0.30), (6, 0.09), (12, 0.008)):
+        some = np.where(np.arange(100) < found, 1.0, 0.0)
+        (low,), (high,) = design_effect(found, 500, cluster_sums(some, np.full(100, 5)))
+        assert low == pytest.approx(1.0, abs=0.005)
+        assert (high - 1.0) / 4.0 == pytest.approx(drawn, abs=0.005)
     (low,), (high,) = design_effect(12, 500, cluster_sums(paired, np.full(100, 5)))
     assert 1.0 < low < 2.0 < high
+
+
+def test_finds_in_hosts_used_once_say_nothing_of_the_correlation():
+    """90 hosts used once and ten used 15 times: the design effect of nine single finds is that of agreeing hosts, and
+    half of it is left where four of them are in hosts used often."""
+    uses = np.where(np.arange(100) < 90, 1.0, 15.0)
+    full = (uses**2).sum() / uses.sum()
+    (low,), (high,) = design_effect(9, uses.sum(), cluster_sums(np.arange(100) < 9, uses))
+    assert (low, high) == pytest.approx((full, full))
+    mixed = np.isin(np.arange(100), [0, 1, 2, 3, 4, 96, 97, 98, 99])
+    (low,), (high,) = design_effect(9, uses.sum(), cluster_sums(mixed, uses))
+    assert low < 1.2
+    assert 1.0 < high < 0.5 * full
+
+
+@pytest.mark.parametrize(("uses", "rate", "correlation", "least"), [
+    (np.r_[np.ones(50), 40], 0.1, 0.3, 0.93), (np.where(np.arange(200) < 180, 1, 15), 0.1, 0.6, 0.92),
+], ids=["one host used forty times", "one in ten used fifteen times"])  # fmt: skip
+def test_hosts_that_hold_most_injections_are_covered(uses, rate, correlation, least):
+    """As if each host were used as often they are 89 and 84 %."""
+    rng, size = np.random.default_rng(6), (1 - correlation) / correlation
+    found = rng.binomial(uses.astype(int), rng.beta(rate * size, (1 - rate) * size, (3000, len(uses)))).astype(float)
+    many = np.full(3000, float(len(uses)))
+    sums = ClusterSums(many, (found**2).sum(axis=1), found @ uses, np.full(3000, float(uses @ uses)))
+    low, high = clustered(found.sum(axis=1), uses.sum(), sums, 0.95)
+    assert ((low <= rate) & (rate <= high)).mean() > least
 
 
 def test_limits_of_few_found_and_of_few_missed_mirror_each_other():
