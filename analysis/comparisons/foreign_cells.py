@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,10 +116,14 @@ def understood(rows: pd.DataFrame, declared: Declared) -> Cells:
     values["threshold_id"] = _threshold_ids(values, declared.threshold_sample)
     values["cell"] = _cells(values)
     reasons = _reasons(text, values)
-    if reasons.notna().all():
-        raise DataError(f"none of the {len(rows)} rows can be used; the first: {reasons.iloc[0]}")
-    reasons = reasons.where(reasons.notna(), _repeated(values[reasons.isna()]).reindex(values.index))
+    left = values[reasons.isna()]
+    if len(left):
+        _require_partitions(left)
+        reasons = reasons.where(reasons.notna(), _repeated(left).reindex(values.index))
     good = reasons.isna()
+    if not (good & (values["cell"] != MARGINAL)).any():
+        first = reasons.dropna().iloc[0] if len(reasons.dropna()) else f"it has no {' and no '.join(AXES)}"
+        raise DataError(f"none of the {len(rows)} rows can be used; the first: {first}")
     lines = text.drop(columns="row_index").apply(lambda line: json.dumps(line.to_dict()), axis=1)
     rejected = pd.DataFrame({"row_index": text["row_index"], "reason": reasons, "record": lines})[~good]
     whole = values["cell"] == MARGINAL
@@ -142,6 +147,17 @@ def _families(bins: pd.Series, declared: Declared) -> pd.Series:
         allowed = f"declared for each prefix of magnitude bins, here {', '.join(unknown)}, {example}"
         raise invalid("source_mag_families", allowed, declared.source_mag_families)
     return prefixes.map(known)
+
+
+def _require_partitions(values: pd.DataFrame) -> None:
+    """DataError where bins of one family overlap: they would count injections twice."""
+    edges = values["source_mag_bin"].str.extract(_BIN)[["low", "high"]].astype(float)
+    bins = values[["family", "source_mag_bin"]].join(edges).dropna().drop_duplicates()
+    for family, part in bins.sort_values(["low", "high"]).groupby("family"):
+        for (one, _, top), (other, low, _) in pairwise(part[["source_mag_bin", "low", "high"]].to_numpy().tolist()):
+            if low < top:
+                cure = "give those of a second partition a prefix, and declare what it means"
+                raise DataError(f"the bins {one} and {other} ({family}) overlap: {cure}")
 
 
 def _threshold_ids(values: pd.DataFrame, sample: str) -> pd.Series:

@@ -243,6 +243,13 @@ def test_what_is_not_declared_or_lacks_columns_is_refused_and_leaves_nothing(pro
         imported_from(project, rows, selection="above")
     with pytest.raises(DataError, match="none of the 2 rows can be used; the first: more detected than injected"):
         imported_from(project, [{**rows[0], "n_detected": 99}, {**rows[1], "n_detected": 99}])
+    with pytest.raises(DataError, match="none of the 2 rows can be used; the first: contradicts other rows"):
+        imported_from(project, [rows[0], {**rows[0], "n_injections": 49}])
+    with pytest.raises(DataError, match="none of the 1 rows can be used; the first: it has no theta_e and no psf_fwhm"):
+        imported_from(project, [{**rows[0], "theta_e": "", "psf_fwhm": "", "depth_5sig": ""}])
+    mixed = [{**row, "source_mag_bin": "23-24.5"} if row["source_mag_bin"] == "23-24" else row for row in rows]
+    with pytest.raises(DataError, match=r"the bins 23-24\.5 and 24-25 \(unlensed\) overlap: give those of"):
+        imported_from(project, mixed)
     with pytest.raises(DataError, match="threshold 'fpr1e-3@unknown' has more than one value"):
         imported_from(project, changed(rows, 8, threshold=0.82))
     assert cards.tables(project.data) == []
