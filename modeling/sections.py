@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from lake.config import Address, Section, Seed
 
@@ -45,6 +45,19 @@ class PreprocessingParams(Section):
         return value
 
 
+def observing_conditions(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of columns that a network or a meta-learner may take; ValueError for others, and for one named twice."""
+    if not all(METADATA_COLUMNS.fullmatch(column) for column in columns):
+        raise ValueError("must be psfsize_<band> and psfdepth_<band> alone, as others may reveal the label")
+    if len(set(columns)) < len(columns):
+        raise ValueError("must be different columns")
+    return columns
+
+
+Conditions = Annotated[tuple[str, ...], AfterValidator(observing_conditions)]
+"""Names of columns that hold observing conditions."""
+
+
 class NetworkParams(Section):
     """The network and its initial weights."""
 
@@ -58,7 +71,7 @@ class NetworkParams(Section):
     """Channels of the first stage, for the networks of variable width (pixelnet_small, bottlenecked_resnet)."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout probability before the last linear layer."""
-    metadata_columns: tuple[str, ...]
+    metadata_columns: Conditions
     """Observing conditions fused with the image features."""
 
     @field_validator("pretrained")
@@ -66,15 +79,6 @@ class NetworkParams(Section):
     def _published(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("name") not in {None, *OF_TORCHVISION}:
             raise ValueError(f"must be false for {info.data['name']}, which has no ImageNet weights")
-        return value
-
-    @field_validator("metadata_columns")
-    @classmethod
-    def _no_leak(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(METADATA_COLUMNS.fullmatch(column) for column in value):
-            raise ValueError("must be psfsize_<band> and psfdepth_<band> alone, as others may reveal the label")
-        if len(set(value)) < len(value):
-            raise ValueError("must be different columns")
         return value
 
 

@@ -20,6 +20,7 @@ from pydantic import Field
 from lake.config import Section
 from lake.errors import DataError, one_line
 from lake.scorer import Scorer
+from modeling.sections import Conditions
 
 SUFFIX = ".ensemble"
 
@@ -41,7 +42,7 @@ class EnsembleFile(Section):
     """Content of an ensemble's file."""
 
     members: tuple[Member, ...] = Field(min_length=1)
-    conditions: tuple[str, ...] = ()
+    conditions: Conditions = ()
     """Observing conditions that the meta-learner takes after the members' logits, as logarithms."""
     mean: tuple[float, ...]
     """Subtracted from each input before it is divided by ``scale``."""

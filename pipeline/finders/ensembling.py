@@ -30,6 +30,7 @@ from lake.sky.split import HOST
 from lake.store import delta
 from modeling.scoring.ensemble import SUFFIX, averaged, inputs_of
 from modeling.scoring.scorer import load_scorer
+from modeling.sections import observing_conditions
 from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import seen_by, trained_by
 from pipeline.finders import audit as audits
@@ -63,6 +64,7 @@ class Request:
 
 def fit(project: Project, asked: Request) -> Fitted:
     """Fit the meta-learner to the validation split's lenses, and to half of its negatives that may host injections."""
+    _check_conditions(asked.conditions)
     _check(project, asked.name, asked.members)
     rows = _rows(project, asked.members, asked.conditions)
     label = rows["label"].to_numpy()
@@ -101,6 +103,13 @@ def _audit(project: Project, name: str, members: Sequence[str], text: str, fitte
         audits.audit(project, os.path.relpath(path, project.folder), name, trained_on=listed)
     for old in set(folder.glob(f"*{SUFFIX}")) - {path}:
         old.unlink()
+
+
+def _check_conditions(columns: Sequence[str]) -> None:
+    try:
+        observing_conditions(tuple(columns))
+    except ValueError as error:
+        raise invalid("conditions", str(error).removeprefix("must be "), ", ".join(columns)) from error
 
 
 def _check(project: Project, name: str, members: Sequence[str]) -> None:

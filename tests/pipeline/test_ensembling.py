@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lake.errors import ParameterError
 from pipeline.finders import ensembling
 from pipeline.finders.ensembling import fits
 from pipeline.project import params
@@ -28,6 +29,20 @@ def test_lenses_and_half_of_the_possible_hosts_fit_a_meta_learner() -> None:
     assert 60 < len(negatives) < 125, "about half of 183"
     again = rows.sample(frac=1.0, random_state=1)
     assert set(again[fits(again)]["galaxy_id"]) == set(chosen["galaxy_id"]), "whatever the order"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "sentence"),
+    [
+        (["label"], "psfsize_<band> and psfdepth_<band> alone, as others may reveal the label, got 'label'"),
+        (["psfsize_r", "split"], "alone, as others may reveal the label"),
+        (["psfsize_r", "psfsize_r"], "'conditions' must be different columns"),
+    ],
+)
+def test_a_meta_learner_takes_no_columns_that_may_reveal_the_label(conditions: list[str], sentence: str) -> None:
+    project = params.load(PROJECT)
+    with pytest.raises(ParameterError, match=sentence):
+        ensembling.fit(project, ensembling.Request("both", ["demo1", "demo2"], "logistic", conditions))
 
 
 def test_a_full_disk_under_the_list_of_trained_objects_is_named(
