@@ -24,6 +24,7 @@ from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
 from modeling.scoring.modelfiles import SUFFIXES, is_model_file
+from modeling.training.run import BEST
 
 EMBEDDING, LOGIT = "embedding", "logit"
 """Names of the last layer's input and output among the layers."""
@@ -216,7 +217,12 @@ def load_scorer(
     ``averaged`` asks for the mean over eight orientations, at the caller's explicit request; ``output`` and
     ``declares`` declare for a file or ``package:object`` what it does not declare itself.
     """
-    folder = Path(source).parent if str(source).endswith(".safetensors") else Path(source)
+    folder = Path(source)
+    if folder.suffix == ".safetensors":
+        if folder.name != BEST:
+            allowed = f"a checkpoint's folder, {BEST} in it, or FOLDER{AT}EPOCH for the weights of an epoch"
+            raise invalid("scorer", allowed, str(source))
+        folder = folder.parent
     named, _, epoch = folder.name.partition(AT)
     if epoch.isdecimal() and not folder.exists():
         return CheckpointScorer(Checkpoint.load(folder.with_name(named)), foreign, averaged, int(epoch))

@@ -73,7 +73,7 @@ def audit(
 
     With --cutouts and --describe it is measured on a folder of labelled cut-outs (NPZ, FITS, HDF5), in their own
     bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
-    its .safetensors file). A third of the negatives fixes thresholds, a third hosts injections, a third is the
+    best.safetensors in it). A third of the negatives fixes thresholds, a third hosts injections, a third is the
     test sample. Results are slices NAME-SET of the lake's tables, and a page in data/audits. If interrupted, run the
     same command again: it resumes where it stopped.
     Example: dhs audit model.onnx --name mine --cutouts hsc/ --describe hsc/set.yaml

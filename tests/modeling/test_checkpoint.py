@@ -153,6 +153,13 @@ def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
     assert auc(scorer.score(stamps), labels.astype(float)) == checkpoint.card.best_val_auc
 
 
+@pytest.mark.parametrize("name", ["last.safetensors", "epoch-0002.safetensors", "gone.safetensors"])
+def test_other_weights_than_the_best_are_not_taken_for_them(checkpoint: Checkpoint, name: str) -> None:
+    words = r"'scorer' must be a checkpoint's folder, best\.safetensors in it, or FOLDER@EPOCH .*, got '.*" + name
+    with pytest.raises(ParameterError, match=words):
+        load_scorer(checkpoint.folder / name)
+
+
 def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     stamps, _ = ring_stamps(150, 3)
     scorer = load_scorer(checkpoint.folder)
