@@ -14,7 +14,7 @@ import pyarrow as pa
 from analysis.figures.judging import judging_page
 from analysis.results.discoveries import VIEWER
 from etl.cutouts.judged import VERDICTS, read
-from lake.errors import invalid, not_one_of
+from lake.errors import DataError, invalid, not_one_of, one_line
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
@@ -50,8 +50,9 @@ def suspects(project: Project, name: str, finders: Sequence[str], above: float) 
     A list of that name keeps the verdicts that it has, and galaxies that have no score any more because the audit
     manifest leaves them out.
     """
-    found = flagged(project.data, finders, above)
     path = _path(project.data, name)
+    _require_kind(path, name, verdicts=True)
+    found = flagged(project.data, finders, above)
     if path.exists():
         found = _with_former(found, read(path), _scored(project.data, finders))
     _write(found, path)
@@ -68,10 +69,9 @@ def suspects(project: Project, name: str, finders: Sequence[str], above: float) 
 
 def hard_negatives(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
     """List the training negatives with a probability above ``above`` by any of the finders."""
-    found = flagged(project.data, finders, above, split="train").drop(columns="verdict")
     path = _path(project.data, name)
-    if path.exists() and "verdict" in pd.read_csv(path, nrows=0).columns:
-        raise invalid("name", "one that no list with verdicts has", name)
+    _require_kind(path, name, verdicts=False)
+    found = flagged(project.data, finders, above, split="train").drop(columns="verdict")
     _write(found, path)
     return Listed(path, len(found), 0)
 
@@ -127,6 +127,18 @@ def _places(root: DataRoot, listed: pd.DataFrame) -> pa.Table:
     placed = listed[["galaxy_id", "highest"]].merge(rows, on="galaxy_id", validate="one_to_one")
     first = placed.sort_values("highest", ascending=False, kind="stable").head(SHOWN)
     return pa.Table.from_pandas(first[["galaxy_id", *PLACE]], preserve_index=False)
+
+
+def _require_kind(path: Path, name: str, *, verdicts: bool) -> None:
+    """Refuse to replace a list of the other kind: suspects have verdicts, hard negatives have none."""
+    if not path.exists():
+        return
+    try:
+        held = "verdict" in pd.read_csv(path, nrows=0).columns
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a list of galaxies: {one_line(error)}") from error
+    if held != verdicts:
+        raise invalid("name", f"one that no list {'without' if verdicts else 'with'} verdicts has", name)
 
 
 def _path(root: DataRoot, name: str) -> Path:

@@ -22,7 +22,7 @@ from lake.store import delta
 from pipeline.finders import judging
 from pipeline.project import params
 from pipeline.project.project import Project
-from tests.pipeline.checkout import Checkout
+from tests.pipeline.checkout import PROJECT, Checkout
 
 ABOVE = 0.2
 
@@ -100,6 +100,35 @@ def test_the_page_saves_the_whole_list_whatever_it_shows() -> None:
     assert page.count("<figure>") == 1
     rows = json.loads(re.search(r"const rows = (.*);\n", page)[1])  # type: ignore[index]
     assert [(row["galaxy_id"], row["verdict"]) for row in rows] == [("a", ""), ("b", "lens")]
+
+
+def test_a_list_is_not_replaced_by_one_of_the_other_kind(tmp_path: Path) -> None:
+    project = params.load(PROJECT)
+    project = replace(
+        project, values={**project.values, "survey": {**project.values["survey"], "data_root": str(tmp_path)}}
+    )
+    project.data.judged.mkdir(parents=True)
+    for name, content, make, sentence in (
+        (
+            "hard",
+            "galaxy_id\na\n",
+            judging.suspects,
+            "'name' must be one that no list without verdicts has, got 'hard'",
+        ),
+        (
+            "seen",
+            "galaxy_id,verdict\na,lens\n",
+            judging.hard_negatives,
+            "'name' must be one that no list with verdicts",
+        ),
+        ("empty", "", judging.hard_negatives, r"empty\.csv cannot be read as a list of galaxies"),
+        ("empty", "", judging.suspects, r"empty\.csv cannot be read as a list of galaxies"),
+    ):
+        path = project.data.judged / f"{name}.csv"
+        path.write_text(content)
+        with pytest.raises(DarkHaloError, match=sentence):
+            make(project, name, ["demo1"], 0.5)
+        assert path.read_text() == content
 
 
 def test_hard_negatives_are_of_the_training_split(place: Project) -> None:
