@@ -136,6 +136,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # So are huge pages of memory, which make a random batch of stamps a fifth faster.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # And pydantic does not read the metadata of every installed package to look for plugins of its own.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc_tuning.search_seldom()
     _ensure_home()
     try:

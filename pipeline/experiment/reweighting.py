@@ -36,7 +36,6 @@ from lake.store import delta, status
 from lake.store.axisviews import MARKED, checked_axes
 from lake.store.query import query
 from pipeline.experiment.gridparams import grid_params
-from pipeline.experiment.lenshosts import lens_hosts
 from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project.project import Project
 
@@ -188,6 +187,8 @@ def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float
 
     ParameterError where that is not possible.
     """
+    from pipeline.experiment.lenshosts import lens_hosts
+
     covariates = project.section(CompletenessParams, "completeness").host_covariates
     try:
         found = lens_hosts(partial(delta.read, project.data), project.survey, galaxy_ids.to_list(), covariates)

@@ -301,7 +301,8 @@ from analysis.statistics.thresholds import bootstrap_thresholds
 from analysis.statistics.weighted import weighted_share
 drawn = bootstrap_thresholds(np.arange(50) / 50, 0.3)
 assert weighted_share(np.arange(90) // 3, np.arange(90) / 90, np.ones(90), 0.5, drawn, 0.95).low > 0
-print({"scipy.stats", "scipy.optimize", "sklearn", "torch", "pyspark", "numba"} & set(sys.modules))
+slow = {"scipy.stats", "scipy.optimize", "sklearn", "torch", "pyspark", "numba", "astropy", "matplotlib", "mlflow"}
+print((slow | {"scipy.spatial", "analysis.fitted.propensity", "asyncio"}) & set(sys.modules))
 """
     source = Path(__file__).resolve().parents[2]
     found = subprocess.run(
