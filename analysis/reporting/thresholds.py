@@ -109,8 +109,8 @@ def threshold_view(inputs: ReportInputs) -> TableView:
     caption = (
         "Thresholds. Those named @val are fixed on validation negatives kept for this purpose, which are neither hosts "
         "of injections nor test negatives; Clopper-Pearson 95 % intervals. A threshold with fewer than ten negatives "
-        "expected above it is not measurable. In braces: ranges from no unlisted lens among the negatives to the most "
-        "that are declared, all of them selected."
+        "expected above it is not measurable. In braces: ranges over the declared numbers of unlisted lenses among the "
+        "negatives, from none of the most of them selected to all."
     )
     return TableView(caption, headers, rows)
 
