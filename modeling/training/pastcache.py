@@ -6,6 +6,9 @@ memory traffic. Compiled when a large batch is first asked for.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
-
-from lake.ahead import in_order
 
 _LINE = 64
 """Bytes of a line of the cache."""
@@ -35,10 +36,19 @@ def copied(x: Tensor, which: Tensor, out: Tensor, threads: int) -> Tensor:
         copy = target[some[0] : some[-1] + 1]
         _copy(source, rows[some], copy, -copy.ctypes.data % _LINE)
 
-    parts = (some for some in np.array_split(np.arange(len(rows)), threads) if len(some))
-    for _ in in_order(part, parts, threads):
+    parts = [some for some in np.array_split(np.arange(len(rows)), threads) if len(some)]
+    for _ in map(part, parts) if threads == 1 else _pool(threads).map(part, parts):
         pass
     return out
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them takes as long as to copy a batch."""
+    return ThreadPoolExecutor(threads)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _bytes(x: Tensor) -> NDArray[np.uint8]:
