@@ -201,7 +201,7 @@ def test_a_threshold_that_is_not_selective_measures_no_completeness(inputs):
 
 def gates_in_code():
     """Names of gates as the code writes them, with x for what it fills in."""
-    made = re.compile(r'\b(?:_gate|Gate|gate_below|decide|not_measured|seen_gate)\(\s*f?"([^"]+)"')
+    made = re.compile(r'\b(?:_gate|Gate|gate_below|gate_within|decide|not_measured|seen_gate)\(\s*f?"([^"]+)"')
     texts = [path.read_text() for room in ("analysis", "pipeline") for path in (PROJECT / room).rglob("*.py")]
     return sorted({re.sub(r"{[^}]*}", "x", name) for text in texts for name in made.findall(text)})
 
@@ -212,7 +212,7 @@ def test_every_gate_of_the_diagnostics_is_declared(name):
 
 
 def test_an_unknown_gate_is_not_declared():
-    assert {"saturation", "closure/x"} < set(gates_in_code())
+    assert {"saturation", "closure/x", "label_noise/recall"} < set(gates_in_code())
     assert gate_of("nonsense") is None
 
 

@@ -41,6 +41,12 @@ def test_coverage_is_within_the_bar_at_every_correlation(hosts, uses, rate):
     assert ((held >= BAR[0]) & (held <= BAR[1])).all(), held
 
 
+def test_twenty_hosts_are_above_the_bar_only_without_a_correlation():
+    independent, *others = exact_coverage(20, 4, 0.05)
+    assert BAR[1] < independent < 0.981
+    assert all(BAR[0] <= held <= BAR[1] for held in others), others
+
+
 def test_no_interval_is_within_the_bar_everywhere():
     """With 20 hosts of five and a rate of 1 % none that rises with the number found is at a correlation of 0: a total
     of 3 and more is found too often, one of 4 and more too rarely. Without that condition one is."""

@@ -156,7 +156,7 @@ def test_one_list_in_many_forms(tmp_path: Path, content: str | bytes) -> None:
         ("name,ra,dec\na,1,2\n", "lacks the columns grading"),
         (HEADING, "has no rows"),
         ("ra,RA [deg],dec,grading\n1,1,2,confident\n", "more than one column for ra; keep one"),
-        (gzip.compress(HEADING.encode()), "cannot be read: it is packed by gzip; unpack it"),
+        (gzip.compress(HEADING.encode(), mtime=0), "cannot be read: it is packed by gzip; unpack it"),
         (b"\xff\xfe\x00\x01", "cannot be read: it is not UTF-8 text; save it as CSV in UTF-8"),
         (HEADING + "a,x,2,-,g,confident,r\n", "none of its 1 rows has usable coordinates"),
         (

@@ -131,6 +131,7 @@ def test_a_stoppable_block_is_left_once_and_what_then_ends_it_is_not_interrupted
             signal.signal(each, former)
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_a_stoppable_block_ends_in_order_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
     (tmp_path / "working.py").write_text(
         "import pathlib, time\n"
