@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.diagnostics.masked_pixels import masked_pixels
-from analysis.records import Finding, Gate, Measure, Outcome, Point, gate_below, merge
+from analysis.records import Finding, Gate, Measure, Outcome, Point, gate_below, gate_within, merge
 from lake import tables
 from lake.errors import ParameterError
 from tests.analysis.outcomes import masked_params
@@ -22,9 +22,17 @@ def test_gates_know_their_side():
         Gate("g", "MAYBE", 0, 0, 0, 0, "r")
 
 
+def test_a_gate_on_both_sides_of_zero_reads_the_whole_interval():
+    for ends, expected in (((-0.1, 0.1), "PASS"), ((-0.1, 0.11), "BORDERLINE"), ((0.11, 0.2), "FAIL")):
+        assert gate_within("g", Measure("x", sum(ends) / 2, *ends), 0.1, "r").status == expected
+        assert gate_within("g", Measure("x", -sum(ends) / 2, -ends[1], -ends[0]), 0.1, "r").status == expected
+    assert gate_within("g", Measure("x", -0.2, -0.3, -0.11), 0.1, "r", "WARN").status == "WARN"
+
+
 @pytest.mark.parametrize("bounds", [{}, {"low": 0.4}, {"high": 0.6}])
 def test_a_value_whose_interval_is_not_known_decides_nothing(bounds):
     assert gate_below("g", Measure("x", 0.5, **bounds), 0.85, "r").status == "NOT MEASURED"
+    assert gate_within("g", Measure("x", 0.5, **bounds), 0.85, "r").status == "NOT MEASURED"
 
 
 def test_rows_meet_the_gate_contract():

@@ -101,16 +101,17 @@ def test_hosts_that_hold_most_injections_are_covered(uses, rate, correlation, le
     assert ((low <= rate) & (rate <= high)).mean() > least
 
 
-def test_limits_of_few_found_and_of_few_missed_mirror_each_other():
-    found = np.random.default_rng(3).binomial(5, 0.04, (40, 60))
+@pytest.mark.parametrize("uses", [np.full(60, 5), np.where(np.arange(60) < 50, 1, 9)], ids=["equal", "unequal"])
+def test_limits_of_few_found_and_of_few_missed_mirror_each_other(uses):
+    found = np.random.default_rng(3).binomial(uses, 0.04, (40, 60))
     size = np.full(40, 60.0)
 
     def limits(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        sums = ClusterSums(size, (k**2.0).sum(axis=1), 5.0 * k.sum(axis=1), 25.0 * size)
-        return clustered(k.sum(axis=1), 5.0 * size, sums, 0.95)
+        sums = ClusterSums(size, (k**2.0).sum(axis=1), k @ (1.0 * uses), np.full(40, float(uses @ uses)))
+        return clustered(k.sum(axis=1), float(uses.sum()), sums, 0.95)
 
     low, high = limits(found)
-    mirrored_low, mirrored_high = limits(5 - found)
+    mirrored_low, mirrored_high = limits(uses - found)
     np.testing.assert_allclose(mirrored_low, 1.0 - high, atol=1e-10)
     np.testing.assert_allclose(mirrored_high, 1.0 - low, atol=1e-10)
 

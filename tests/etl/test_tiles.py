@@ -213,7 +213,9 @@ def test_whole_numbers_with_a_blank_value_are_left_to_astropy(tmp_path: Path, ki
 def test_ranked_values_are_those_of_a_sort(values: np.ndarray) -> None:
     ranks = [0, 1, 2, 84, 85, 100, 168, 169]
     ordered = np.sort(values.astype(np.float64), axis=1)
-    np.testing.assert_array_equal(qa._ranked(values, ranks), ordered[:, ranks])
+    found = qa._ranked(values, ranks)
+    np.testing.assert_array_equal(found, ordered[:, ranks])
+    assert not np.signbit(found[found == 0]).any()
     about = ordered[:, 85]
     if np.isfinite(values).all():
         apart = np.sort(np.abs(values - about[:, None]), axis=1)

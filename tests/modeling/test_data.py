@@ -124,6 +124,12 @@ def test_rows_of_large_batches_are_copied_past_the_cache(
                     assert torch.equal(memory._held[length:].view(torch.uint8), rest.view(torch.uint8))
 
 
+def test_rows_that_are_not_contiguous_are_copied_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "PAST_CACHE", 1)
+    x, which = torch.arange(120.0).reshape(10, 3, 4).transpose(1, 2), torch.tensor([7, 0, 7])
+    assert torch.equal(Reused().rows(x, which), x[which])
+
+
 def test_no_row_beyond_the_last_is_copied_past_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PAST_CACHE", 1)
     for wrong in (10, -1):

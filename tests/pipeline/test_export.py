@@ -276,6 +276,15 @@ def test_decimals_and_durations_are_written_exactly(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.split() == ['"waited"', '"P1DT7200.000007S"', '"P-2DT79199.999993S"']
 
 
+def test_rows_go_through_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "rows.csv")
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    deliver(pa.table({"n": [1, 2]}), pipe)
+    assert os.read(end, 100) == b'"n"\n1\n2\n'
+    os.close(end)
+    assert pipe.is_fifo()
+
+
 def test_json_loses_no_column_and_is_written_in_parts() -> None:
     with pytest.raises(
         ParameterError, match=r"'SQL' must be a query whose columns have different names, .*got 'two named a'"

@@ -282,6 +282,11 @@ def test_cropping_keeps_the_centre() -> None:
     assert cropped(stamps, 1000.0, 0.262).shape == stamps.shape
 
 
+@pytest.mark.parametrize("seed", ["-1", "2147483648"])
+def test_a_seed_beyond_its_range_is_refused(seed: str) -> None:
+    assert f"{seed} is not in the range 0<=x<=2147483647" in dhs("render", "--seed", seed).output
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,14 +9,18 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from injection.priors.registry import load_prior
 from lake import yamltext
 from lake.root import DataRoot
 from lake.store import delta
+from pipeline.experiment.stampparams import StampsParams
 from pipeline.project.project import Project
 from pipeline.stages import listing as stage
+from pipeline.stages import stamps
 from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
 pytestmark = pytest.mark.timeout(600)
@@ -206,7 +210,26 @@ def test_priors_of_the_users_own_are_listed_for_every_section_that_names_one(tmp
         name: (tmp_path / "data" / "listing" / f"{name}.jsonl").read_text() for name in ("stamps", "trials", "diagnose")
     }
     assert [json.loads(line)[0] for line in lines.values()] == ["a.yaml", "b.yaml", "c.yaml"]
+    found = set()
     for file in ("dvc.yaml", "params/simulated/dvc.yaml"):
         for name, body in yamltext.values((PROJECT / file).read_text())["stages"].items():
             if name in stage.SECTIONS:
                 assert f"data/listing/{name}.jsonl" in body.get("do", body)["deps"]
+                found.add(name)
+    assert found == set(stage.SECTIONS)
+
+
+def test_partial_work_of_simulated_stamps_depends_on_the_content_of_the_prior(tmp_path: Path) -> None:
+    values, file = yamltext.values((PROJECT / "params.yaml").read_text())["stamps"], tmp_path / "mine.yaml"
+    values["rendering"]["prior"] = str(file)
+    keys = []
+    for high in (0.4, 0.5, 0.5):
+        file.write_text(f"base: training\nmeaning: flat\nlens_q: {{kind: uniform, low: 0.3, high: {high}}}\n")
+        load_prior.cache_clear()  # a process reads a prior once
+        context = Mock(generation="paired", seed=7, inputs={})
+        context.note_input.side_effect = context.inputs.__setitem__
+        context.work.side_effect = InterruptedError
+        with pytest.raises(InterruptedError):
+            stamps.run(context, StampsParams.load(values, "stamps"))
+        keys.append(context.work.call_args)
+    assert keys[0] != keys[1] == keys[2]
