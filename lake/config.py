@@ -31,8 +31,7 @@ class Section(BaseModel):
     def _no_truth_value_as_number(cls, values: Any) -> Any:
         """Refuse yes, no, true and false for numbers: pydantic takes them for 1 and 0."""
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            given = value if isinstance(value, list | tuple) else [value]
-            if name in cls.model_fields and any(isinstance(each, bool) for each in given):
+            if name in cls.model_fields and _has_truth_value(value):
                 kinds = set(_kinds(cls.model_fields[name].annotation))
                 if kinds & {int, float} and bool not in kinds:
                     raise invalid(name, "a number", value)
@@ -50,6 +49,13 @@ class Section(BaseModel):
         """Hash of the resolved values but the excluded ones, independent of the order of keys."""
         text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _has_truth_value(value: Any) -> bool:
+    """Whether a plain value is yes, no, true or false, or holds one."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return any(map(_has_truth_value, value)) if isinstance(value, list | tuple) else isinstance(value, bool)
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

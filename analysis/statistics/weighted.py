@@ -56,7 +56,8 @@ def weighted_share(
 
     The interval is that of as many independent trials as give the linearised variance of Hajek's ratio with hosts as
     clusters, sum over hosts of (sum of w (y - p))^2 / (sum of w)^2. With equal weights it is that of
-    :func:`analysis.statistics.intervals.clustered`. `drawn` is the distribution of a derived threshold
+    :func:`analysis.statistics.intervals.clustered`, or wider where all outcomes agree or where Kish's number of hosts
+    is below two. `drawn` is the distribution of a derived threshold
     (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen. `directions`
     (injection, direction) are derivatives of log weights along independent errors of unit variance, where weights were
     estimated (:meth:`analysis.fitted.propensity.Propensity.directions`): they add the variance of the ratio along

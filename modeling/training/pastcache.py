@@ -7,6 +7,7 @@ memory traffic. Compiled when a large batch is first asked for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -88,7 +89,15 @@ def _settled(_context: Any) -> Any:
     return types.void(), code
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+def _compiled(function: Callable[..., None]) -> Any:
+    """The function, compiled when it is first called; the result is kept where numba has a folder to write to."""
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@_compiled
 def _copy(source: Any, which: Any, target: Any, shift: Any) -> None:
     """Copy rows of bytes; the first whole line of ``target`` begins after ``shift`` bytes."""
     width, of, to = source.shape[1], source.reshape(-1), target.reshape(-1)

@@ -297,6 +297,7 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
     [
         ({"reference_band": "r"}, r"'reference_band' must be one of g, i, got 'r'"),
         ({"zero_point_mag": {"g": 27.0}}, "'zero_point_mag' must be one value, or one for each of g, i"),
+        ({"zero_point_mag": {"g": 27.0, "i": True}}, "'zero_point_mag' must be a number, got .*True"),
         ({"psf": {"kind": "fwhm", "arcsec": 1.0}}, r"'set.yaml.psf.fwhm.profile' is missing"),
         ({"psf": {"kind": "fwhm_nea", "arcsec": {"g": 0.7, "i": 0.0}}}, r"'psf.arcsec' must be positive, got 0.0"),
         ({"noise": {"kind": "pixel_sigma", "value": -1}}, r"'noise.value' must be positive, got -1.0"),

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from numba import njit
 
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
@@ -16,7 +17,7 @@ from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.inference import threads
 from modeling.networks.preprocess import normalise
-from modeling.training import data
+from modeling.training import data, pastcache
 from modeling.training.data import Reused, epoch_order, load_arrays
 from modeling.training.state import read
 from modeling.training.train import train
@@ -135,6 +136,15 @@ def test_no_row_beyond_the_last_is_copied_past_the_cache(monkeypatch: pytest.Mon
     for wrong in (10, -1):
         with pytest.raises(IndexError, match=rf"rows must be from 0 to 9, got .*{wrong}"):
             Reused().rows(torch.zeros(10, 4), torch.tensor([3, wrong]))
+
+
+def test_large_batches_need_no_folder_for_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose code and home cannot be written to: numba refuses to cache there."""
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    with pytest.raises(RuntimeError, match="no locator available"):
+        njit(cache=True)(pastcache._copy.py_func)
+    compiled = pastcache._compiled(pastcache._copy.py_func)
+    assert compiled.targetoptions == pastcache._copy.targetoptions
 
 
 def test_batches_are_put_together_in_the_same_memory() -> None:
