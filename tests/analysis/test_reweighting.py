@@ -162,11 +162,12 @@ def values(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return np.repeat(np.arange(50), 4), rng.random(200)
 
 
-def test_equal_weights_give_the_intervals_of_the_completeness_table() -> None:
-    hosts, score = values(1)
+@pytest.mark.parametrize("uses", [np.full(50, 4), np.r_[np.ones(40, int), np.full(10, 16)]], ids=["alike", "unlike"])
+def test_equal_weights_give_the_intervals_of_the_completeness_table(uses: NDArray[np.int64]) -> None:
+    score, hosts = values(1)[1], np.repeat(np.arange(50), uses)
     made = weighted_share(hosts, score, np.full(200, 7.0), 0.7, None, 0.95)
-    hits = (score > 0.7).reshape(50, 4).sum(axis=1)
-    low, high = clustered(hits.sum(), 200, cluster_sums(hits, [4] * 50), 0.95)
+    hits = np.bincount(hosts, score > 0.7)
+    low, high = clustered(hits.sum(), 200, cluster_sums(hits, uses), 0.95)
     np.testing.assert_allclose((made.low, made.high), (low[0], high[0]), atol=1e-8)
     assert made.n_eff == pytest.approx(200)
     drawn = bootstrap_thresholds(values(2)[1], 0.1)

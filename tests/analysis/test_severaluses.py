@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from analysis.statistics.intervals import ClusterSums, clustered, design_effect
+from analysis.statistics.intervals import ClusterSums, clustered, design_effect, effective_counts
 from tests.analysis.cells import cluster_sums
 from tests.analysis.coverage import coverage, outcomes
 from tests.analysis.severaluses import BAR, CORRELATIONS, cells, exact_coverage, most_inside, one_more, table
@@ -86,6 +87,16 @@ def test_finds_in_hosts_used_once_say_nothing_of_the_correlation():
     (low,), (high,) = design_effect(9, uses.sum(), cluster_sums(mixed, uses))
     assert low < 1.2
     assert 1.0 < high < 0.5 * full
+
+
+def test_degrees_of_freedom_are_those_of_the_effective_number_of_hosts():
+    uses = np.where(np.arange(40) < 36, 1.0, 10.0)
+    n, found = uses.sum(), np.where(uses > 1.0, 5.0, np.arange(40) % 2.0)
+    sums = cluster_sums(found, uses)
+    student = scipy.stats.t.ppf(0.975, [n - 1.0, n * n / (uses @ uses) - 1.0])
+    expected = n / design_effect(found.sum(), n, sums) * (student[0] / student[1]) ** 2
+    assert expected.min() > n * n / (uses @ uses), "not below that of agreeing hosts"
+    np.testing.assert_allclose(effective_counts(found.sum(), n, sums, 0.95)[1], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("uses", "rate", "correlation", "least"), [

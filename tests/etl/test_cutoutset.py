@@ -239,6 +239,9 @@ def test_numbers_that_name_files_are_found_in_a_table_of_numbers(tmp_path: Path)
     found = read(folder, tmp_path, psf=NO_TABLE["psf"], images={"files": "{id}.fits"})
     assert len(found.objects) == 3
     assert found.rejected == []
+    (folder / "2.0.fits").write_text("no FITS")
+    (lost,) = read(folder, tmp_path, psf=NO_TABLE["psf"], images={"files": "{id}.fits"}).rejected
+    assert lost["source_file"] == "2.0.fits"
 
 
 def test_an_object_without_an_identifier_is_not_used(tmp_path: Path) -> None:

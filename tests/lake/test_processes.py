@@ -156,6 +156,14 @@ def test_a_stoppable_block_ends_in_order_when_the_process_that_started_it_is_kil
     wait_until((tmp_path / "ended").exists)
 
 
+def test_what_a_process_started_may_end_in_order(tmp_path: Path) -> None:
+    (tmp_path / "child.sh").write_text("trap 'touch ended; exit' TERM\ntouch started\nwhile :; do sleep 0.05; done\n")
+    with subprocess.Popen(["sh", "-c", "sh child.sh & wait"], cwd=tmp_path) as parent:
+        wait_until((tmp_path / "started").exists)
+        processes._kill_started(parent.pid)
+        assert (tmp_path / "ended").exists()
+
+
 def test_a_lost_process_is_one_that_ran_here_and_has_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
         own = f"{platform.node()} {child.pid} {processes.identity(child.pid)}"

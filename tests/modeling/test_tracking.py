@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from lake import tables
+from lake import processes, tables
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot
 from lake.store import writing
@@ -154,6 +154,9 @@ def test_other_parameters_are_another_run(root: DataRoot, small: TrainParams) ->
 def test_a_run_that_breaks_says_so(root: DataRoot, small: TrainParams, error: type[BaseException], status: str) -> None:
     with pytest.raises(error, match="stop"), open_run(root, "demo1-a", small):
         raise error("stop")
+    stopped = only(RunStore(root), stage="train")
+    RunStore(root).tags(stopped.info.run_id, {runs.PROCESS: f"{processes.this()}0"})
+    runs.end_lost(root)  # its process is gone, but had ended it
     assert only(RunStore(root), stage="train").info.status == status
     with open_run(root, "demo1-a", small):
         pass
