@@ -38,7 +38,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
         option = other[0] if other else "compare_emulator"
         raise invalid(
             option.replace("_", "-"),
-            "left out: --at and --compare-emulator take only --generation, --threshold, --format and --out",
+            "left out: only --generation, --threshold, --format and --out go with --at or --compare-emulator",
             option,
         )
     finder = (asked["generation"], asked["threshold"])

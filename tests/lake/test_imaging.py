@@ -43,7 +43,10 @@ def test_the_reference_band_has_a_place_and_the_pixels_a_unit() -> None:
         ({"picture_weights": (1.0,) * 3}, "'picture_weights' must be one per band"),
         ({"bands": ("g", "g")}, "'imaging.bands' must be .*different"),
         ({"pixel_scale_arcsec": 0.0}, "'imaging.pixel_scale_arcsec' must be"),
-        ({"psf": ({"kind": "fwhm_nea"}, {"kind": "width"})}, "'imaging.psf.1' must be"),
+        (
+            {"psf": ({"kind": "fwhm_nea"}, {"kind": "width"})},
+            "'imaging.psf.1.kind' must be one of image, fwhm_nea, fwhm, got 'width'",
+        ),
         (
             {"psf": [{"kind": "fwhm", "profile": "moffat", "beta": None, "includes_pixel": True}] * 2},
             "'beta' must be given for a moffat and null for a gaussian",

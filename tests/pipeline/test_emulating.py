@@ -60,7 +60,7 @@ def test_axes_and_columns_name_the_same_parameters() -> None:
 def test_options_that_do_not_go_together(options: list[str], named: str) -> None:
     error = CliRunner().invoke(completeness, options).exception
     assert isinstance(error, ParameterError)
-    assert f"'{named}' must be left out where" in str(error)
+    assert f"'{named}' must be left out: only --generation, --threshold" in str(error)
 
 
 def test_thresholds_with_too_few_outcomes_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
