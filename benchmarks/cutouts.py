@@ -90,6 +90,8 @@ def cutting(folder: Path, counts: list[int], params: CutoutsParams) -> None:
     for count in counts:
         seconds.append(min(processor(lambda: cut(count)) for _ in range(3)))  # noqa: B023
         print(f"{count:>7} windows in a brick: {count / seconds[-1]:7.0f} stamps/s per core")
+    if len(counts) == 1:  # a brick and its stamps cannot be told apart
+        return
     each = (seconds[-1] - seconds[-2]) / (counts[-1] - counts[-2])
     brick_s = seconds[-1] - counts[-1] * each
     print(f"each stamp {1e3 * each:.2f} ms ({1 / each:.0f} per second), each brick {brick_s:.2f} s")
@@ -136,7 +138,7 @@ def _each(batch: Callable[[], object], rows: int = 512) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, nargs="*", default=[100, 2000, 4000, 8000])
-    counts = sorted(parser.parse_args().windows)
+    counts = sorted(set(parser.parse_args().windows))
     torch.set_num_threads(1)
     params = CutoutsParams.load(yaml.safe_load(_PARAMS.read_text())["cutouts"], "cutouts")
     with tempfile.TemporaryDirectory() as scratch:
