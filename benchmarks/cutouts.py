@@ -126,7 +126,7 @@ def reading(folder: Path, pixels: int) -> None:
         ours, numpys, _ = each.values()
         print(f"  ratio to NumPy's {ours / numpys:.2f}")
         with threads(2):
-            both = min(_wall(work["from the arrays of training"]) for _ in range(400)) / len(order)
+            both = min(_wall(work["from the arrays of training"]) for _ in range(300)) / len(order)
         print(f"  from the arrays of training, two threads, wall time {1e6 * both:.1f}")
 
 

@@ -38,8 +38,6 @@ RESERVED = 24 * 2**30
 half of its memory."""
 
 
-PAST_CACHE = 16 * 2**20
-"""Bytes of a batch that do not stay in a processor's cache; so large ones are copied past it."""
 MAPPED_ABOVE = 0.5
 """Stamps that would take a larger share of the free memory are kept in a file instead."""
 
@@ -63,12 +61,7 @@ class Reused:
         fits = len(self._held) >= len(which) and self._held.shape[1:] == x.shape[1:]
         if not fits or self._held.dtype != x.dtype or self._held.device != x.device:
             self._held = x.new_empty((len(which), *x.shape[1:]))
-        out = self._held[: len(which)]
-        if x.device.type != "cpu" or out.nbytes < PAST_CACHE or not x.is_contiguous():
-            return torch.index_select(x, 0, which, out=out)
-        from modeling.training.pastcache import copied
-
-        return copied(x, which, out, torch.get_num_threads())
+        return torch.index_select(x, 0, which, out=self._held[: len(which)])
 
 
 @dataclass(frozen=True)

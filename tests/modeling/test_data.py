@@ -9,15 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from numba import njit
 
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
-from modeling.networks.inference import threads
 from modeling.networks.preprocess import normalise
-from modeling.training import data, pastcache
+from modeling.training import data
 from modeling.training.data import Reused, epoch_order, load_arrays
 from modeling.training.state import read
 from modeling.training.train import train
@@ -102,49 +100,6 @@ def test_no_room_for_stamps_is_one_sentence(
     with pytest.raises(DataError, match=r"no room for 0\.0 GB of stamps in .*: .*No space left on device"):
         load_arrays(rows, StampStore(tmp_path), small, SURVEY, tmp_path)
     assert not (tmp_path / "stamps.mapped").exists()
-
-
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_rows_of_large_batches_are_copied_past_the_cache(
-    kind: torch.dtype, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data, "PAST_CACHE", 1)
-    monkeypatch.setattr(torch, "index_select", lambda *_, **__: pytest.fail("copied through the cache"))
-    generator, memory = torch.Generator().manual_seed(5), Reused()
-    with threads(number):
-        for shape in ((40, 3, 11, 11), (40, 3, 64, 64), (40, 1), (40, 3, 5, 7)):
-            x = torch.randn(shape, generator=generator).to(kind)
-            x[3] = torch.nan
-            for length in (37, 2, 1):
-                which = torch.randint(40, (length,), generator=generator)
-                rest = memory._held[length:].clone()
-                found = memory.rows(x, which)
-                assert torch.equal(found.view(torch.uint8), x[which].view(torch.uint8))
-                if length < 37:
-                    assert torch.equal(memory._held[length:].view(torch.uint8), rest.view(torch.uint8))
-
-
-def test_rows_that_are_not_contiguous_are_copied_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "PAST_CACHE", 1)
-    x, which = torch.arange(120.0).reshape(10, 3, 4).transpose(1, 2), torch.tensor([7, 0, 7])
-    assert torch.equal(Reused().rows(x, which), x[which])
-
-
-def test_no_row_beyond_the_last_is_copied_past_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "PAST_CACHE", 1)
-    for wrong in (10, -1):
-        with pytest.raises(IndexError, match=rf"rows must be from 0 to 9, got .*{wrong}"):
-            Reused().rows(torch.zeros(10, 4), torch.tensor([3, wrong]))
-
-
-def test_large_batches_need_no_folder_for_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container whose code and home cannot be written to: numba refuses to cache there."""
-    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
-    with pytest.raises(RuntimeError, match="no locator available"):
-        njit(cache=True)(pastcache._copy.py_func)
-    compiled = pastcache._compiled(pastcache._copy.py_func)
-    assert compiled.targetoptions == pastcache._copy.targetoptions
 
 
 def test_batches_are_put_together_in_the_same_memory() -> None:
