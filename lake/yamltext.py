@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -20,7 +22,13 @@ class _Dumper(_BASE):
 
 def values(text: str | bytes) -> Any:
     """The values of one YAML document; ``yaml.YAMLError`` where the text is none."""
-    return yaml.load(text, Loader=_LOADER)
+    return pickle.loads(_pickled(text))  # noqa: S301 - written by this process
+
+
+@lru_cache(maxsize=64)
+def _pickled(text: str | bytes) -> bytes:
+    """What many ask for, such as the base of every generation, is parsed once; each gets values of its own."""
+    return pickle.dumps(yaml.load(text, Loader=_LOADER))
 
 
 def text(values: object, **options: Any) -> str:

@@ -88,6 +88,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    """pytest searches five times for errors of objects in circles; libraries that tests imported are searched once."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def whole_system() -> None:
     """For fixtures and tests that run a chain of the product from end to end, and so do not test one part of it.

@@ -20,9 +20,6 @@ import pyarrow as pa
 import pytest
 import yaml
 from botocore.awsrequest import AWSResponse
-from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.emr.models import emr_backends
 
 from etl.emr import aws as calls
 from etl.emr import packages, scripts, shipping, submission
@@ -56,10 +53,20 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.session.Session]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # thousands of images, which no cluster here needs
+    from moto import mock_aws  # takes a second: by the process that needs it, not by all that collect
+
     with mock_aws():
         session = boto3.session.Session(region_name=REGION)
         session.client("s3").create_bucket(Bucket="staging", CreateBucketConfiguration={"LocationConstraint": REGION})
         yield session
+
+
+def simulated(job: str) -> Any:
+    """A cluster as the simulated AWS holds it."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.emr.models import emr_backends
+
+    return emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[job]
 
 
 @pytest.fixture
@@ -254,7 +261,7 @@ def test_a_cluster_that_ends_before_its_step_does_is_a_failure(
     client.terminate_job_flows(JobFlowIds=[job["JobFlowId"]])
     with pytest.raises(DarkHaloError, match="ended while its step ran: no reason given"):
         submission._state(client, job["JobFlowId"])
-    held = emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[job["JobFlowId"]]
+    held = simulated(job["JobFlowId"])
     held.steps[0].state, held.last_state_change_reason = "PENDING", "the bootstrap failed"
     with pytest.raises(DarkHaloError, match="ended before its step began: the bootstrap failed"):
         submission._state(client, job["JobFlowId"])
@@ -378,7 +385,7 @@ def test_a_cluster_that_was_terminated_ends_the_submission_and_brings_nothing_ba
     asked = submission._state
 
     def state(client: Any, job: str) -> tuple[str, str]:
-        held = emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[job]
+        held = simulated(job)
         held.state, held.steps[0].state = "TERMINATED_WITH_ERRORS", "PENDING"
         held.last_state_change_reason = "Instance i-1 was terminated: spot capacity"
         return asked(client, job)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lake.errors import DataError
 from modeling.config import TrainParams, resolve_generation
-from modeling.networks.factory import build
+from modeling.networks.factory import build, restored
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.imported import import_weights, read_weights
@@ -42,6 +42,19 @@ def network() -> torch.nn.Module:
     found = torchvision.models.resnet18(weights=None)
     found.fc = torch.nn.Linear(512, 1)
     return found.eval()
+
+
+@pytest.fixture(scope="module")
+def small_like() -> TrainParams:
+    changes = {"generation": "ref", "network.width": 8, "execution": {"threads": 1, "dtype": "fp32"}}
+    return resolve_generation("resnet-gen1", changes)
+
+
+@pytest.fixture(scope="module")
+def small_network(small_like: TrainParams) -> torch.nn.Module:
+    """A network of this project, with a thousandth of the weights, where it does not matter whose they are."""
+    torch.manual_seed(1)
+    return build(small_like.network, len(BANDS)).eval()
 
 
 def saved_by_training(network: torch.nn.Module, path: Path) -> Path:
@@ -94,12 +107,14 @@ def test_files_of_weights_alone_give_the_same_checkpoint(
     assert read_weights(tmp_path / "plain.pt").val_auc is None
 
 
-def test_a_full_disk_leaves_no_checkpoint(tmp_path: Path, like: TrainParams, network: torch.nn.Module) -> None:
-    torch.save(network.state_dict(), tmp_path / "plain.pt")
+def test_a_full_disk_leaves_no_checkpoint(
+    tmp_path: Path, small_like: TrainParams, small_network: torch.nn.Module
+) -> None:
+    torch.save(small_network.state_dict(), tmp_path / "plain.pt")
 
     def bring() -> None:
-        with no_file_over(1 << 20):
-            import_weights(tmp_path / "plain.pt", like, BANDS, PIXELS, tmp_path / "mine", {})
+        with no_file_over(1 << 14):
+            import_weights(tmp_path / "plain.pt", small_like, BANDS, PIXELS, tmp_path / "mine", {})
 
     with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'mine'}'"):
         bring()
@@ -113,9 +128,9 @@ def test_torchvisions_names_of_other_networks_are_known(name: str) -> None:
     from modeling.scoring.imported import named_as_here
 
     theirs = getattr(torchvision.models, name)(weights=None, num_classes=1)
-    ours = build(resolve_generation("gen1", {"network": {"name": name, "pretrained": False}}).network, 3)
-    ours.load_state_dict(named_as_here(theirs.state_dict()))
-    x = torch.randn(2, 3, 64, 64)
+    params = resolve_generation("gen1", {"network": {"name": name, "pretrained": False}}).network
+    ours = restored(params, 3, named_as_here(theirs.state_dict()))
+    x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(ours.eval()(x), theirs.eval()(x)[:, 0], atol=1e-5)
 
@@ -198,27 +213,27 @@ def first_weight(network: torch.nn.Module, ending: str) -> str:
         (lambda value: -value - 1, "running_var", "negative variance"),
         (lambda value: value.to(torch.complex64), "weight", "not an array of real numbers"),
         (lambda value: value.to("meta"), "weight", "not an array of real numbers"),
-        (lambda value: torch.zeros(1).expand(10**7, 10**7), "weight", "do not fit network resnet18"),
+        (lambda value: torch.zeros(1).expand(10**7, 10**7), "weight", "do not fit network bottlenecked_resnet"),
     ],
 )
 def test_weights_that_are_no_finite_arrays_or_claim_terabytes_are_refused(
-    tmp_path: Path, like: TrainParams, network: torch.nn.Module, made: Any, ending: str, sentence: str
+    tmp_path: Path, small_like: TrainParams, small_network: torch.nn.Module, made: Any, ending: str, sentence: str
 ) -> None:
-    held = network.state_dict()
-    name = first_weight(network, ending)
+    held = small_network.state_dict()
+    name = first_weight(small_network, ending)
     torch.save({**held, name: made(held[name])}, tmp_path / "best.pt")
     with pytest.raises(DataError, match=sentence):
-        import_weights(tmp_path / "best.pt", like, BANDS, PIXELS, tmp_path / "ref", {})
+        import_weights(tmp_path / "best.pt", small_like, BANDS, PIXELS, tmp_path / "ref", {})
     assert not (tmp_path / "ref").exists()
 
 
 def test_parameters_are_weights_and_what_cannot_be_an_epoch_or_an_auc_is_not_believed(
-    tmp_path: Path, like: TrainParams, network: torch.nn.Module
+    tmp_path: Path, small_like: TrainParams, small_network: torch.nn.Module
 ) -> None:
-    held = {**network.state_dict(), **dict(network.named_parameters())}
+    held = {**small_network.state_dict(), **dict(small_network.named_parameters())}
     for number, (epoch, auc) in enumerate([(True, float("nan")), (10**30, 7.5), (-1, -0.5)]):
         torch.save({"model_state_dict": held, "epoch": epoch, "best_val_auc": auc}, tmp_path / "best.pt")
-        card = import_weights(tmp_path / "best.pt", like, BANDS, PIXELS, tmp_path / f"ref{number}", {}).card
+        card = import_weights(tmp_path / "best.pt", small_like, BANDS, PIXELS, tmp_path / f"ref{number}", {}).card
         assert (card.best_epoch, card.best_val_auc) == (0, None)
 
 

@@ -12,6 +12,9 @@ from modeling.config import generations, resolve_generation
 from modeling.networks.factory import _for_bands, build, restored
 from modeling.sections import NetworkParams
 
+PIXELS = 32
+"""The smallest side that every network takes."""
+
 
 @pytest.mark.parametrize(
     ("generation", "count"),
@@ -54,7 +57,7 @@ def test_one_logit_and_an_embedding(name: str) -> None:
     )
     network = build(params, 3).eval()
     with torch.inference_mode():
-        x = torch.randn(2, 3, 64, 64)
+        x = torch.randn(2, 3, PIXELS, PIXELS)
         assert network(x).shape == (2,)
         assert torch.allclose(network.head(network.embed(x)).squeeze(1), network(x))
 
@@ -62,7 +65,7 @@ def test_one_logit_and_an_embedding(name: str) -> None:
 def test_metadata_join_the_features() -> None:
     params = resolve_generation("sim-gen3").network
     network = build(params, 3).eval()
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 3, PIXELS, PIXELS)
     with torch.inference_mode():
         one, other = (network(x, torch.full((2, 2), value)) for value in (0.0, 1.0))
     assert not torch.equal(one, other)
@@ -79,9 +82,9 @@ def test_networks_take_as_many_bands_as_their_stamps_have(name: str) -> None:
     )
     torch.manual_seed(1)
     network = build(params, 2).eval()
-    assert network(torch.zeros(3, 2, 64, 64)).shape == (3,)
+    assert network(torch.zeros(3, 2, PIXELS, PIXELS)).shape == (3,)
     with pytest.raises(RuntimeError):
-        network(torch.zeros(3, 3, 64, 64))
+        network(torch.zeros(3, 3, PIXELS, PIXELS))
     with pytest.raises(DataError, match=f"do not fit network {name} of width 16 for 3 bands"):
         restored(params, 3, network.state_dict())
 

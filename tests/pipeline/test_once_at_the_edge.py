@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.pipeline.checkout import PROJECT
 from tests.sourcecode import used
 
@@ -59,10 +57,15 @@ def test_yaml_is_read_where_it_is_listed() -> None:
     assert {name(path) for path in MODULES if imported(path) & PARSERS} - {"pipeline/wiring.py"} == set(YAML)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_parameters_are_loaded_by_commands_alone(path: Path) -> None:
-    if path.is_relative_to(PROJECT / "pipeline" / "commands") or path == PROJECT / "pipeline" / "project" / "params.py":
-        return
-    if "pipeline.project.params" in imported(path):
-        assert not {one for place, one in used(path).calls if place == "params"} & READERS
-    assert "lake.files.strictyaml.read_mapping" not in imported(path) or name(path) in DESCRIPTIONS
+def at_the_edge(path: Path) -> bool:
+    return path.is_relative_to(PROJECT / "pipeline" / "commands") or name(path) == "pipeline/project/params.py"
+
+
+def test_parameters_are_loaded_by_commands_alone() -> None:
+    below = [path for path in MODULES if not at_the_edge(path)]
+    assert len(below) > 400
+    given = [path for path in below if "pipeline.project.params" in imported(path)]
+    assert given
+    assert not {name(path) for path in given if {one for place, one in used(path).calls if place == "params"} & READERS}
+    readers = {name(path) for path in below if "lake.files.strictyaml.read_mapping" in imported(path)}
+    assert readers <= set(DESCRIPTIONS)
