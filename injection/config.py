@@ -179,8 +179,6 @@ class GridParams(Section):
     """Number of injections rendered and scored together."""
     threads: PositiveInt
     """Number of threads that render one batch, or of batches made in parallel if the finder runs on a GPU."""
-    device: Literal["cpu", "cuda"]
-    """Device that renders: the CPU, or a CUDA GPU, where stamps stay until they are scored."""
     quadrature: Quadrature
     """Accuracy of the rendering."""
     detectability: Detectability

@@ -13,10 +13,7 @@ from lake.sky.imaging import Imaging
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Takes stamps (batch, band, y, x) float32 nMgy, gives one logit each.
-
-    One with a method ``score_tensor`` is given stamps of a GPU as a torch tensor there; others get arrays.
-    """
+    """Takes stamps (batch, band, y, x) float32 nMgy, gives one logit each."""
 
     name: str
     checkpoint_id: str

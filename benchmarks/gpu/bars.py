@@ -1,4 +1,4 @@
-"""What the results say about the bars that a GPU must reach, and which engine of the grid is kept."""
+"""What the results say about the bars that a GPU must reach."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 Record = dict[str, Any]
 
-GRID, TORCH_PER_S = 110_000, 100_000.0
-"""Injections of a grid of DR10; what the torch engine must reach in the stream, with scoring and measuring, to stay."""
+GRID = 110_000
+"""Injections of a grid of DR10."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +40,12 @@ class Bar:
 
 
 def verdicts(records: list[Record]) -> Iterator[Record]:
-    """One record a bar, then which engine is kept; without a GPU only that nothing can be judged."""
+    """One record a bar; without a GPU only that nothing can be judged."""
     if not any(record.get("device") == "cuda" for record in records):
-        yield {"what": "no bar was judged, and no engine chosen: there is no GPU"}
+        yield {"what": "no bar was judged: there is no GPU"}
         return
     for bar in BARS:
         yield bar.record(records)
-    yield engine(records)
-
-
-def engine(records: list[Record]) -> Record:
-    """Whether the torch engine stays, by the best rate of each engine in the stream."""
-    ours, theirs = (_best(records, name, "injections_per_s") for name in ("processor", "torch"))
-    if ours is None or theirs is None:
-        return {"what": "NOT DECIDED   which engine is kept: one of them was not measured", "torch_stays": None}
-    stays = theirs >= TORCH_PER_S
-    alone = [f"{_best(records, name, 'rendering_per_s') or 0.0:,.0f}" for name in ("torch", "processor")]
-    what = (
-        f"KEEP {'TORCH' if stays else 'THREADS'}: in the stream, with scoring and measuring, torch {theirs:,.0f}/s (it "
-        f"must reach {TORCH_PER_S:,.0f}), processor threads {ours:,.0f}/s; rendering alone {alone[0]} and "
-        f"{alone[1]}/s; a grid of {GRID:,} takes {GRID / theirs:.1f} s with torch, {GRID / ours:.1f} s with threads"
-    )
-    return {"what": what, "torch_stays": stays}
-
-
-def _best(records: list[Record], name: str, rate: str) -> float | None:
-    """The highest rate of an engine."""
-    found = [record[rate] for record in records if record.get("engine") == name and record[rate] is not None]
-    return max(found, default=None)
 
 
 def _epoch(micro_batch: int) -> Callable[[list[Record]], float | None]:
@@ -108,7 +86,7 @@ BARS = (
     Bar("an epoch of DR10 and its validation, micro-batch 512", "s", 40.0, 25.0, _epoch(512)),
     Bar("an epoch of DR10 and its validation, micro-batch 64", "s", 75.0, None, _epoch(64)),
     Bar("scoring, best batch size, from the GPU's memory", "stamps/s", 50_000.0, None, _scoring, more_is_better=True),
-    Bar(f"a grid of {GRID:,} in the stream, best engine", "s", 20.0, 10.0, _grid),
+    Bar(f"a grid of {GRID:,} in the stream, best number of threads", "s", 20.0, 10.0, _grid),
     Bar("loading the stamps of an epoch and its validation", "s", 60.0, None, _loading),
     Bar("first step of a second process, with its imports", "s", 20.0, None, _again),
 )

@@ -1,4 +1,4 @@
-"""The grid's stream on made-up hosts: injections per second of both engines, where the time goes, how they agree."""
+"""The grid's stream on made-up hosts: injections per second by number of threads, and where the time goes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from benchmarks.gpu.made_up import GPU, about, checked, finder, manifest_in, settle
+from benchmarks.gpu.made_up import GPU, about, finder, manifest_in
 from injection.config import GridParams
 from injection.experiment import grid as grids
 from injection.experiment import setting, stream
@@ -31,26 +30,21 @@ from lake.store.stamps import StampStore
 from modeling.scoring.scorer import CheckpointScorer
 
 HOSTS, SECONDS = (512, 8.0) if GPU else (8, 1.0)
-"""Made-up hosts; seconds after which an engine is stopped."""
+"""Made-up hosts; seconds after which a number of threads is stopped."""
 CORES = os.cpu_count() or 1
-PROCESSOR = (("cpu", 1, 256), ("cpu", CORES, 1024), ("cpu", CORES, 2048)) if GPU else (("cpu", 1, 4), ("cpu", 2, 4))
-TORCH = (("cuda", 1, 4096), ("cuda", 2, 4096)) if GPU else ()
-"""Engine, threads, injections of a batch; with several threads, batches are made side by side."""
-LARGEST_DIFFERENCE = 1e-4
-"""Of two engines' pixels, relative to the image's peak, above which they do not agree."""
+THREADS, BATCH = ((1, 4, CORES), 1024) if GPU else ((1, 2), 4)
+"""Numbers of threads, each of which makes batches of its own beside a GPU; injections of a batch."""
+ROUNDS = 8 if GPU else 2
+"""Batches for each thread."""
 
 
-def grid_params(device: str, threads: int, batch: int) -> GridParams:
+def grid_params(threads: int) -> GridParams:
     """The grid of params/base.yaml, all hosts in one cell per Einstein radius."""
     base = yaml.safe_load((Path(__file__).parents[2] / "params" / "base.yaml").read_text(encoding="utf-8"))["grid"]
     wide = {"psf_fwhm_nea_edges_arcsec": [0.5, 3.0], "depth_edges_mag": [20.0, 27.0], "max_uses_per_host": 10**6}
-    radii = base["theta_e_arcsec"]
-    size = {
-        "per_cell": -(-(2 + 2 * threads if GPU else 2) * batch // len(radii)),
-        "batch_size": batch,
-        "threads": threads,
-    }
-    return GridParams.load({**base, **wide, **size, "device": device}, "grid")
+    per_cell = -(-(1 + ROUNDS * threads) * BATCH // len(base["theta_e_arcsec"]))
+    size = {"per_cell": per_cell, "batch_size": BATCH, "threads": threads}
+    return GridParams.load({**base, **wide, **size}, "grid")
 
 
 def hosts_in(folder: Path) -> pa.Table:
@@ -65,18 +59,16 @@ def hosts_in(folder: Path) -> pa.Table:
 
 
 class Clock:
-    """Seconds of all threads by what they were spent on; waits for the GPU at the end of each if it renders."""
+    """Seconds of all threads by what they were spent on."""
 
-    def __init__(self, waits: bool) -> None:
+    def __init__(self) -> None:
         self.spent = dict.fromkeys(("hosts", "rendering", "measuring", "scoring", "scoring and waiting for it"), 0.0)
-        self.waits, self._lock = waits, threading.Lock()
+        self._lock = threading.Lock()
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
             start = time.perf_counter()
             found = function(*arguments)
-            if self.waits:
-                settle()
             with self._lock:
                 self.spent[name] += time.perf_counter() - start
             return found
@@ -84,21 +76,20 @@ class Clock:
         return timed
 
     @contextmanager
-    def running(self, scorer: CheckpointScorer, device: str) -> Iterator[None]:
-        """Time the calls of the stream and of the scorer, which gets tensors from a GPU and arrays from a CPU."""
-        asked = "score" if device == "cpu" else "score_tensor"
+    def running(self, scorer: CheckpointScorer) -> Iterator[None]:
+        """Time the calls of the stream and of the scorer."""
         with (
             patch.object(setting, "render_arcs", self.around("rendering", setting.render_arcs)),
             patch.object(setting, "measure", self.around("measuring", setting.measure)),
             patch.object(stream, "_host_stamps", self.around("hosts", stream._host_stamps)),
             patch.object(stream, "_scored", self.around("scoring and waiting for it", stream._scored)),
-            patch.object(scorer, asked, self.around("scoring", getattr(scorer, asked))),
+            patch.object(scorer, "score", self.around("scoring", scorer.score)),
         ):
             yield
 
 
 def records() -> Iterator[dict[str, Any]]:
-    """Rates and shares of each engine, and where there is a GPU their agreement."""
+    """Rates and shares by number of threads."""
     yield about()
     with tempfile.TemporaryDirectory() as folder:
         scorer, table = CheckpointScorer(finder(Path(folder))), hosts_in(Path(folder))
@@ -108,85 +99,53 @@ def records() -> Iterator[dict[str, Any]]:
         def load(galaxy_ids: Sequence[str]) -> np.ndarray:
             return store.get(places.take(pa.array([rows[each] for each in galaxy_ids])))
 
-        def plan(device: str, threads: int, batch: int) -> Plan:
-            grid = grid_params(device, threads, batch)
+        def plan(threads: int) -> Plan:
+            grid = grid_params(threads)
             hosts = HostSet("made-up", table, load, scorer.stamp_pixels, grid.host_model, SURVEY)
             return grids.plan(Setting.of(grid, hosts, 1))
 
-        rates: list[float] = []
-        for engine, threads, batch in (*PROCESSOR, *TORCH):
-            if engine == "cuda" and len(rates) == len(PROCESSOR):
-                yield from _agreement(plan("cpu", CORES, batch), scorer)
-            record = _engine(plan(engine, threads, batch), scorer)
-            rates.append(record["injections_per_s"])
-            record["ratio"] = rates[-1] / rates[0]
+        first = None
+        for threads in THREADS:
+            record = _streamed(plan(threads), scorer)
+            first = first or record["injections_per_s"]
+            record["ratio"] = record["injections_per_s"] / first
             record["what"] += f"; {record['ratio']:.2f} times the first"
             yield record
-        if not TORCH:
-            yield {"what": "the torch engine and its agreement with the processor's were not run: no GPU"}
 
 
-def _engine(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
-    """Rate and shares of an engine, without the first batch."""
-    grid, done = planned.setting.grid, 0
-    clock, todo = Clock(waits=grid.device != "cpu" and grid.threads == 1), stream.batches(planned)
+def _streamed(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
+    """Rate and shares of the grid's threads, without the first batch, until each has finished the batch it was at."""
+    grid, clock, todo = planned.setting.grid, Clock(), stream.batches(planned)
     start = time.perf_counter()
     stream.run_batch(planned, todo[0], scorer)
-    settle()
     first = time.perf_counter() - start
-    with clock.running(scorer, grid.device):
-        side, one, at_once = stream.side_by_side(planned, scorer)
+    made = list[int]()
+    side, one, at_once = stream.side_by_side(planned, scorer)
+
+    def run(rows: pa.Table) -> None:
+        made.append(stream.run_batch(side, rows, one).num_rows)
+
+    with clock.running(scorer):
         start = time.perf_counter()
-        for table in in_order(lambda rows: stream.run_batch(side, rows, one), todo[1:], at_once):
-            done += table.num_rows
-            total = time.perf_counter() - start
-            if total > SECONDS:
-                break
-        spent = dict(clock.spent)
+        with closing(in_order(run, todo[1:], at_once)) as results:
+            for _ in results:
+                if time.perf_counter() - start > SECONDS:
+                    break
+        done, total, spent = sum(made), time.perf_counter() - start, dict(clock.spent)
     # one thread never waits for another; scoring a batch takes as long with several threads
     busy, scoring = spent["scoring"] / total, spent.pop("scoring")
     if at_once == 1:
         spent["scoring"] = spent.pop("scoring and waiting for it")
-    # batches side by side on a GPU do not wait for each other's kernels, so only one after another can be timed
-    alone = done * at_once / spent["rendering"] if clock.waits or grid.device == "cpu" else None
+    alone = done * at_once / spent["rendering"]
     shares = {name: each / (total * at_once) for name, each in spent.items()}
     shares["the rest"] = 1.0 - sum(shares.values())
     rate = done / total
-    where = "processor" if grid.device == "cpu" else "torch"
-    what = f"{where} engine, {grid.threads:2d} thread(s), batch {grid.batch_size:4d}: {rate:7.1f} injections/s; "
+    what = f"{grid.threads:2d} thread(s), batch {grid.batch_size:4d}: {rate:7.1f} injections/s; "
     return {
         "what": what + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        + f" of the threads' time; some thread scores in {busy:.0%} of the whole; first batch {first:.1f} s"
-        + ("" if alone is None else f"; rendering alone {alone:.1f}/s"),
-        "engine": where, "threads": grid.threads, "batch": grid.batch_size, "injections": done,
+        + f" of the threads' time; some thread scores in {busy:.0%} of the whole; first batch {first:.1f} s; rendering "
+        f"alone {alone:.1f}/s",
+        "threads": grid.threads, "batch": grid.batch_size, "injections": done,
         "injections_per_s": rate, "rendering_per_s": alone, "first_batch_s": first,
         "shares": shares, "scoring_s": scoring, "scoring_busy": busy,
     }  # fmt: skip
-
-
-def _agreement(planned: Plan, scorer: CheckpointScorer) -> Iterator[dict[str, Any]]:
-    """Pixels of both engines for the same draws, and what the stream makes of them."""
-    rows, here = stream.batches(planned)[0], planned.setting
-    there = replace(here, grid=here.grid.model_copy(update={"device": "cuda"}))
-    hosts = pa.array([ids[0] for ids in rows["host_ids"].to_pylist()])
-    drawn = here.parameters(rows.append_column("galaxy_id", hosts))
-    spent, arcs = {}, {}
-    for each in (here, there):
-        start = time.perf_counter()
-        arcs[each.grid.device] = each.draw(drawn).arcs
-        settle()
-        spent[each.grid.device] = time.perf_counter() - start
-    what = f"the torch engine's first {rows.num_rows} injections took {spent['cuda']:.1f} s, with compiling its kernels"
-    yield {"what": what, "first_s": spent["cuda"]}
-    cpu, gpu = arcs["cpu"], arcs["cuda"]
-    difference = abs(gpu.images.cpu().numpy() - cpu.images).max(axis=(2, 3)) / cpu.images.max(axis=(2, 3))
-    largest = float(difference.max())
-    yield checked(
-        f"{rows.num_rows} injections: pixels of both engines differ by {largest:.1e} of the peak at most, "
-        f"which is within {LARGEST_DIFFERENCE:g}", largest <= LARGEST_DIFFERENCE, largest_difference=largest,
-    )  # fmt: skip
-    ours, theirs = (stream.run_batch(replace(planned, setting=each), rows, scorer) for each in (here, there))
-    scores = [table["score"].to_numpy() for table in (ours, theirs)]
-    score = float(abs(scores[0] - scores[1]).max())
-    what = f"the stream's logits differ by {score:.1e} at most between the engines"
-    yield {"what": what, "largest_score_difference": score}

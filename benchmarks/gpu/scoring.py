@@ -29,7 +29,7 @@ from modeling.networks.factory import LensFinder, restored
 from modeling.networks.inference import DTYPES, BatchedNetwork
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
-from modeling.scoring.scorer import CheckpointScorer
+from modeling.scoring.scorer import CheckpointScorer, score_together
 
 BATCHES = (64, 256, 1024, 2048) if GPU else (32, inference.BATCH["cpu"])
 MOST = 8192 if GPU else 64
@@ -106,7 +106,7 @@ def _rates(
     x = x.contiguous(memory_format=torch.channels_last)
     work = {
         "host": lambda: scorer.score(host),
-        "device": lambda: scorer.score_tensor(on_device),
+        "device": lambda: score_together([scorer], on_device, [None]),
         "normalising": lambda: [normalise(part, scorer.preprocessing) for part in on_device.split(max(batch, 512))],
         "plain": lambda: plain(network, x, batch, dtype),
     }

@@ -6,10 +6,8 @@ morphology in all bands, which differ in flux and PSF. Light outside the stamp i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, rfft
 
 from injection.config import Quadrature
-from injection.device import Pixels, accelerator, like, on_device, zeros
 from injection.engine.tracing import PARAMETRIC, Images, SourceModel, traced
 from injection.optics.filtering import filtered, padded_sizes
 from injection.optics.psf import Psf
@@ -49,7 +46,7 @@ _TRANSFORMED = 4
 class Arcs:
     """Lensed light of a batch of injections; rows that failed are zero and carry a reason."""
 
-    images: Pixels
+    images: Images
     """(batch, band, y, x) nMgy, after the PSF"""
     flux_on_stamp: Array
     """(batch,) lensed flux in the stamp before the PSF, per unlensed flux"""
@@ -78,30 +75,28 @@ def render_arcs(
     quadrature: Quadrature = STANDARD,
     threads: int = 1,
     sources: SourceModel = PARAMETRIC,
-    device: str = "cpu",
 ) -> Arcs:
     """Lensed light of drawn rows on stamps with the bands and the pixel scale of the PSF's imaging.
 
-    A row does not depend on the rest of the batch; one with impossible parameters or PSFs fails alone. On a GPU
-    (``device`` "cuda") images are torch tensors that stay there; sources without a ``scene`` are traced on the CPU.
+    A row does not depend on the rest of the batch; one with impossible parameters or PSFs fails alone.
     """
     if stamp_pixels < 3:
         raise invalid("stamp_pixels", "at least 3", stamp_pixels)
-    gpu, count, scale = accelerator(device), rows.num_rows, psf.imaging.pixel_scale_arcsec
+    count, scale = rows.num_rows, psf.imaging.pixel_scale_arcsec
     reasons = _reasons(rows, psf, sources)
-    images = zeros((count, len(psf.imaging.bands), stamp_pixels, stamp_pixels), gpu)
+    images = np.zeros((count, len(psf.imaging.bands), stamp_pixels, stamp_pixels), np.float32)
     arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
     sizes, fluxes = padded_sizes(psf, stamp_pixels), band_fluxes(rows, psf.imaging)
 
     def work(index: NDArray[np.int64]) -> None:
         part = rows if len(index) == count else rows.take(pa.array(index))
-        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature, scale, gpu)
+        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature, scale)
         for place, reason in failed.items():
             reasons[index[place]] = reason
-        _convolve_chunk(like(flat, images), psf, (index, sizes, fluxes), arcs)
+        _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
 
     good = np.flatnonzero([reason is None for reason in reasons])
-    pieces = [good] if gpu is not None else np.array_split(good, max(1, -(-len(good) // _CHUNK)))
+    pieces = np.array_split(good, max(1, -(-len(good) // _CHUNK)))
     if len(pieces) == 1 or threads == 1:
         for piece in pieces:
             if len(piece):
@@ -124,22 +119,15 @@ def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]
     return reasons
 
 
-def _convolve_chunk(flat: Pixels, psf: Psf, where: Places, arcs: Arcs) -> None:
+def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
     """Convolve traced rows into ``arcs``; the size of a row's transform does not depend on the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
-    together, act = _TRANSFORMED, cast("Callable[..., Pixels]", convolve)
-    if on_device(flat):
-        from injection.optics import _torch_convolve as torched
-
-        together, act = torched.TRANSFORMED[flat.device.type], torched.convolve
-        arcs.magnification[index], arcs.flux_on_stamp[index] = torched.summed(flat)
-    else:
-        arcs.magnification[index] = flat.sum(axis=1, dtype=np.float64)
-        arcs.flux_on_stamp[index] = arcs.magnification[index] - flat[:, -1]
+    arcs.magnification[index] = flat.sum(axis=1, dtype=np.float64)
+    arcs.flux_on_stamp[index] = arcs.magnification[index] - flat[:, -1]
     images = flat[:, :-1].reshape(-1, pixels, pixels)
     for size in np.unique(sizes[index]):
         own = np.flatnonzero(sizes[index] == size)
-        for start in range(0, len(own), together):
-            some = own[start : start + together]
-            arcs.images[index[some]] = act(images[some], psf.take(index[some]), fluxes[index[some]])
+        for start in range(0, len(own), _TRANSFORMED):
+            some = own[start : start + _TRANSFORMED]
+            arcs.images[index[some]] = convolve(images[some], psf.take(index[some]), fluxes[index[some]])

@@ -7,14 +7,13 @@ injections use no others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.device import Pixels
 from injection.engine import _image_rays, _pack, _rays
 from injection.engine._pack import Scene
 from injection.priors.prior import Prior
@@ -22,9 +21,6 @@ from injection.scene.lens import Lens
 from injection.scene.ranges import PROFILES
 from injection.scene.sources import components
 from lake.errors import DarkHaloError, invalid
-
-if TYPE_CHECKING:
-    import torch
 
 Images = NDArray[np.float32]
 Traced = tuple[Images, NDArray[np.int64]]
@@ -56,9 +52,6 @@ class SourceModel(Protocol):
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
         """The same as :func:`trace`."""
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        """Rows packed for a GPU; None if the model's light is traced on the processor only."""
 
 
 def trace(rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
@@ -99,7 +92,6 @@ class Parametric:
 
     identity = None
     trace = staticmethod(trace)
-    scene = staticmethod(_scene)
 
     def describe(self) -> str:
         return "Sersic profiles with clumps"
@@ -116,20 +108,9 @@ PARAMETRIC = Parametric()
 
 
 def traced(
-    sources: SourceModel,
-    rows: pa.Table,
-    stamp_pixels: int,
-    quadrature: Quadrature,
-    pixel_scale_arcsec: float,
-    gpu: torch.device | None = None,
-) -> tuple[Pixels, NDArray[np.int64], dict[int, str]]:
-    """The same as ``sources.trace``, on a GPU if the model has a scene; and why rows failed, which are then empty."""
-    scene = None if gpu is None else sources.scene(rows, quadrature, pixel_scale_arcsec)
-    if gpu is not None and scene is not None:
-        from injection.engine import _torch_rays
-
-        light, counts, bad = _torch_rays.trace(scene, stamp_pixels, gpu)
-        return light, counts, dict.fromkeys(bad.tolist(), _NOT_FINITE)
+    sources: SourceModel, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
+    """The same as ``sources.trace``, and why rows failed, which are then empty."""
     how = stamp_pixels, quadrature, pixel_scale_arcsec
     try:
         images, rays = sources.trace(rows, *how)

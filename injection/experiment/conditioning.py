@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from injection.device import Pixels, like
+from injection.engine.tracing import Images
 from injection.keyed import Keyed
 from injection.priors.prior import Prior
 
@@ -59,10 +59,10 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
     return rows
 
 
-def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float, pixel_scale_arcsec: float) -> Pixels:
+def suppress_core(arcs: Images, rows: pa.Table, radius_arcsec: float, pixel_scale_arcsec: float) -> Images:
     """Arcs with zero light in pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
     half = (arcs.shape[-1] - 1) / 2
     y, x = (grid * pixel_scale_arcsec for grid in np.mgrid[-half : half + 1, -half : half + 1])
     centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")
     outside = np.hypot(x - centre_x, y - centre_y) >= radius_arcsec
-    return arcs * like(outside[:, None], arcs)
+    return arcs * outside[:, None]

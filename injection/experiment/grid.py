@@ -127,14 +127,12 @@ def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: in
 
 
 def _grid_id(setting: Setting) -> str:
-    """Hash of everything that the injections depend on; threads, batch size and device are left out.
+    """Hash of everything that the injections depend on; threads and batch size are left out.
 
     A prior or source model counts by its content, not its path.
     """
     grid, hosts, seed = setting.grid, setting.hosts, setting.seed
-    config = grid.model_dump(
-        mode="json", exclude={"threads", "batch_size", "device", "prior", "real_sources", "source_model"}
-    )
+    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "prior", "real_sources", "source_model"})
     if setting.sources.identity is not None:
         config["real_sources"] = setting.sources.identity
     words = key_hash(seed, hosts.ids)

@@ -12,15 +12,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from injection.config import Detectability
-from injection.device import Pixels, on_device
 from injection.engine import _pack, _rays
 from injection.engine.render import Arcs
+from injection.engine.tracing import Images
 from injection.optics.psf import Psf
 from injection.scene.lens import Lens, rotated
 from injection.scene.sources import components
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
+Usable = NDArray[np.bool_]
 
 MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
@@ -50,22 +51,13 @@ class Hosts:
     injection's host, None where every injection has its own.
     """
 
-    pixels: Pixels
-    usable: Pixels
+    pixels: Images
+    usable: Usable
     of: NDArray[np.int64] | None = None
 
-    def each(self) -> tuple[Pixels, Pixels]:
-        """The pixels, and which are usable, of each injection."""
-        return (self.pixels, self.usable) if self.of is None else (self.pixels[self.of], self.usable[self.of])
 
-
-def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
+def sigma_from_annulus(images: Images, usable: Usable, inner_px: float, outer_px: float) -> Array:
     """Noise per pixel (batch,) from the MAD of images (batch, y, x) in an annulus; NaN with too few usable pixels."""
-    if on_device(images):
-        from injection.experiment import _torch_measure as torched
-
-        deviation, share = torched.annulus_deviation(images, usable, inner_px, outer_px)
-        return np.where(share > _LEAST_SHARE, MAD_TO_SIGMA * deviation, np.nan)
     half = (images.shape[-1] - 1) / 2
     y, x = np.mgrid[: images.shape[-1], : images.shape[-1]] - half
     ring = (np.hypot(x, y) >= inner_px) & (np.hypot(x, y) < outer_px)
@@ -80,12 +72,11 @@ def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px
 
 
 def measure(
-    rows: pa.Table, arcs: Arcs, hosts: Pixels, usable: Pixels, psf: Psf, sky: Sky, cuts: Detectability
+    rows: pa.Table, arcs: Arcs, hosts: Images, usable: Usable, psf: Psf, sky: Sky, cuts: Detectability
 ) -> dict[str, Any]:
     """Measurement columns of rendered rows.
 
-    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; SNRs and ratios use only these. ``hosts``
-    and ``usable`` are on the device of the arcs.
+    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; SNRs and ratios use only these.
     """
     lens, imaging, sigma = Lens.from_rows(rows), psf.imaging, sky.sigma
     scale, width = imaging.pixel_scale_arcsec, psf.fwhm_nea_arcsec[:, imaging.reference]
@@ -133,18 +124,13 @@ def _of_arcs(arcs: Arcs, value: Mapping[str, Array], sigma: Array, band: str) ->
 
 
 def _summed(
-    imaging: Imaging, arcs: Pixels, hosts: Hosts, sigma: Array, places: Array, sky_sigmas: float
+    imaging: Imaging, arcs: Images, hosts: Hosts, sigma: Array, places: Array, sky_sigmas: float
 ) -> dict[str, Array]:
-    """Sums over the pixels of each injection, computed on their device, and the share of usable pixels."""
-    if on_device(arcs):
-        from injection.experiment import _torch_measure as torched
-
-        sums, share = torched.sums(imaging.reference, arcs, *hosts.each(), sigma, places, sky_sigmas)
-    else:
-        of = np.arange(len(arcs)) if hosts.of is None else hosts.of
-        sums, share = np.zeros((len(arcs), len(_SUMS) + 2 * len(imaging.bands))), hosts.usable.mean(axis=(1, 2))[of]
-        known = np.column_stack([sigma, sky_sigmas * sigma, places])
-        _sums(imaging.reference, arcs, hosts.pixels, hosts.usable, of, known, sums)
+    """Sums over the pixels of each injection, and the share of usable pixels."""
+    of = np.arange(len(arcs)) if hosts.of is None else hosts.of
+    sums, share = np.zeros((len(arcs), len(_SUMS) + 2 * len(imaging.bands))), hosts.usable.mean(axis=(1, 2))[of]
+    known = np.column_stack([sigma, sky_sigmas * sigma, places])
+    _sums(imaging.reference, arcs, hosts.pixels, hosts.usable, of, known, sums)
     names = (*_SUMS, *(f"{what}_{band}" for what in ("flux", "peak") for band in imaging.bands))
     return {**dict(zip(names, sums.T, strict=True)), "usable": share}
 

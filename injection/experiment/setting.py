@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import GridParams
-from injection.device import Pixels, like
 from injection.engine.render import Arcs, render_arcs
 from injection.engine.tracing import Images, SourceModel
 from injection.experiment.conditioning import follow_hosts, suppress_core
@@ -29,18 +28,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pixels (batch, band, y, x) nMgy of a batch of injections, on the device that rendered them, and their parts."""
+    """Pixels (batch, band, y, x) nMgy of a batch of injections, and their parts."""
 
     rows: pa.Table
     arcs: Arcs
     """Light of the arcs without noise, after core suppression"""
-    hosts: Pixels
+    hosts: Images
     """Hosts as loaded"""
-    bare: Pixels
+    bare: Images
     """Hosts with added sky noise, if any"""
-    images: Pixels
+    images: Images
     """The same plus the arcs with their own noise: the stamps that are scored"""
-    usable: Pixels
+    usable: NDArray[np.bool_]
     """(batch, y, x) pixels that are not masked"""
     psf: Psf
     sky: Sky
@@ -48,7 +47,7 @@ class Drawn:
     """Why an injection failed; its image is then the bare host. None if it did not fail"""
 
     @property
-    def added(self) -> Pixels:
+    def added(self) -> Images:
         """The arcs with their noise: the difference of ``images`` and ``bare``."""
         return self.images - self.bare
 
@@ -70,10 +69,6 @@ class Setting:
     @property
     def prior(self) -> AnyPrior:
         return load_prior(self.grid.prior)
-
-    def on_cpu(self) -> Setting:
-        """The same setting rendered on the processor, for pictures."""
-        return replace(self, grid=self.grid.model_copy(update={"device": "cpu"}))
 
     def parameters(self, rows: pa.Table) -> pa.Table:
         """Drawn ``lens_*`` and ``src_*`` parameters, one row each; a row does not depend on the others.
@@ -123,29 +118,28 @@ class Setting:
         """Pixels of drawn rows, with the core suppression and the noise of the grid.
 
         The pixels of a row depend only on the row, its host and the seed: rows stored by the grid give the pixels that
-        were scored, bit for bit on the same device. ``stamps`` are those of the hosts (batch, band, y, x) if loaded.
+        were scored, bit for bit. ``stamps`` are those of the hosts (batch, band, y, x) if loaded.
         """
         grid, ids = self.grid, rows["injection_id"].combine_chunks()
         galaxies = rows["galaxy_id"].to_pylist()
         stamps = self.hosts.load(galaxies) if stamps is None else stamps
         places = self.hosts.rows_of(galaxies)
         psf, by_depth = self.hosts.psf(places, grid), self.hosts.pixel_sigma_nmgy[places]
-        arcs = render_arcs(rows, psf, stamps.shape[-1], grid.quadrature, grid.threads, self.sources, grid.device)
+        arcs = render_arcs(rows, psf, stamps.shape[-1], grid.quadrature, grid.threads, self.sources)
         if grid.core_suppression_radius_arcsec is not None:
             scale = self.hosts.imaging.pixel_scale_arcsec
             arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec, scale))
-        hosts = like(stamps, arcs.images)
-        usable = (abs(hosts) < np.inf).all(1)
-        by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in self._annulus_bands]
+        usable = np.all(np.isfinite(stamps), axis=1)
+        by_host = [sigma_from_annulus(stamps[:, band], usable, *grid.sky_annulus_px) for band in self._annulus_bands]
         reference = self.hosts.imaging.reference
         sky = Sky(by_depth[:, reference], by_host[self._annulus_bands.index(reference)])
-        reasons, bare, light = list(arcs.reasons), hosts, arcs.images
+        reasons, bare, light = list(arcs.reasons), stamps, arcs.images
         if grid.poisson_gain_e_per_nmgy is not None:
             light = add_poisson(light, grid.poisson_gain_e_per_nmgy, self.seed, ids)
         if grid.sky_noise != "none":
             sigma = by_depth if grid.sky_noise == "psfdepth" else np.stack(by_host, axis=1)
-            bare = add_sky(hosts, _known(sigma, reasons), self.seed, ids)
-        return Drawn(rows, arcs, hosts, bare, bare + light, usable, psf, sky, reasons)
+            bare = add_sky(stamps, _known(sigma, reasons), self.seed, ids)
+        return Drawn(rows, arcs, stamps, bare, bare + light, usable, psf, sky, reasons)
 
     @property
     def _annulus_bands(self) -> list[int]:
@@ -154,8 +148,8 @@ class Setting:
         return list(range(len(imaging.bands))) if self.grid.sky_noise == "annulus" else [imaging.reference]
 
     def again(self, rows: pa.Table) -> Drawn:
-        """Stored rows drawn again on the processor; DataError if one fails, because all stored rows were scored."""
-        drawn = self.on_cpu().draw(rows)
+        """Stored rows drawn again; DataError if one fails, because all stored rows were scored."""
+        drawn = self.draw(rows)
         failed = [reason for reason in drawn.reasons if reason is not None]
         if failed:
             raise DataError(f"{len(failed)} stored injections cannot be drawn again, first: {failed[0]}")

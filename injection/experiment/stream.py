@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from injection.device import Pixels, accelerator, on_device
 from injection.engine.tracing import Images
 from injection.experiment.grid import Plan
 from injection.experiment.hostset import LoadStamps
@@ -64,31 +62,25 @@ class OneAtATime:
         self.name, self.checkpoint_id, self.conditions = scorer.name, scorer.checkpoint_id, scorer.conditions
         self.stamp_pixels, self.bands = scorer.stamp_pixels, scorer.bands
         self.any_sign = getattr(scorer, "any_sign", False)
-        self._lock = threading.Lock()
-        self.score = self._locked(scorer.score)
-        if hasattr(scorer, "score_tensor"):
-            self.score_tensor = self._locked(scorer.score_tensor)
+        self._scorer, self._lock = scorer, threading.Lock()
 
-    def _locked(self, function: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
-        def alone(*given: Any) -> NDArray[np.float64]:
-            with self._lock:
-                return function(*given)
-
-        return alone
+    def score(self, stamps: Images, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,), as of the scorer."""
+        with self._lock:
+            return self._scorer.score(stamps) if conditions is None else self._scorer.score(stamps, conditions)
 
 
 def side_by_side(plan: Plan, scorer: Scorer) -> tuple[Plan, Scorer, int]:
     """A plan, a scorer, and the number of batches at once: more than one if the finder runs on a GPU.
 
-    While the GPU scores one batch, threads load, render and measure others: as many batches as the grid has threads, or
-    two if the GPU renders too. Without a GPU, one batch uses all threads. The rows are the same either way.
+    While the GPU scores one batch, threads load, render and measure others: as many batches as the grid has threads.
+    Without a GPU, one batch uses all threads. The rows are the same either way.
     """
     grid = plan.setting.grid
     if not getattr(scorer, "on_gpu", False) or grid.threads == 1:
         return plan, scorer, 1
     alone = replace(plan.setting, grid=grid.model_copy(update={"threads": 1}))
-    at_once = grid.threads if grid.device == "cpu" else 2
-    return replace(plan, setting=alone), OneAtATime(scorer), at_once
+    return replace(plan, setting=alone), OneAtATime(scorer), grid.threads
 
 
 def _digest(*arrays: NDArray[Any]) -> bytes:
@@ -102,7 +94,6 @@ def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer, of_hosts: Scorer | Non
     score, is replaced by the next of the row's hosts. A row that runs out of hosts, or cannot be rendered, fails with
     its reason. ``of_hosts`` scores bare hosts: the same finder, or one that remembers.
     """
-    accelerator(plan.setting.grid.device)
     check_bands(scorer, plan.setting.hosts.imaging)
     scorers = scorer, of_hosts or scorer
     out, again = _attempt(plan, rows, 0, scorers)
@@ -204,17 +195,14 @@ def _inject(
     return values, reasons, np.array(of_host)
 
 
-def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Logits, NaN where required conditions are unknown; a scorer with ``score_tensor`` gets stamps on the GPU."""
-    score: Any = scorer.score
-    if on_device(stamps):
-        score = getattr(scorer, "score_tensor", None) or (lambda x, *more: scorer.score(x.cpu().numpy(), *more))
+def _scored(scorer: Scorer, stamps: Images, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Logits, NaN where required conditions are unknown."""
     if conditions is None:
-        return np.asarray(score(stamps), dtype=np.float64)
+        return np.asarray(scorer.score(stamps), dtype=np.float64)
     usable = np.flatnonzero(known(scorer, conditions))
     logits = np.full(len(conditions), np.nan)
     if len(usable):
-        logits[usable] = score(stamps[usable], conditions[usable])
+        logits[usable] = scorer.score(stamps[usable], conditions[usable])
     return logits
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from injection.config import GridParams, Quadrature
-from injection.engine._pack import Scene
 from injection.engine.tracing import PARAMETRIC, SourceModel, Traced
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
@@ -18,7 +17,7 @@ from injection.priors.prior import Prior
 from lake.errors import DarkHaloError, DataError
 from lake.plugins import imported, raised
 
-_METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
+_METHODS = ("identity", "describe", "draw", "faults", "trace")
 
 
 def source_model(grid: GridParams) -> SourceModel:
@@ -75,10 +74,6 @@ class OwnModel:
 
         images, rays = self._checked("trace", call, f"arrays of the shapes {shapes[0]} and {shapes[1]}", fits)
         return images.astype(np.float32), rays.astype(np.int64)
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        found: Scene | None = self._checked("scene", lambda: self.model.scene(rows, quadrature, pixel_scale_arcsec))
-        return found
 
     def _checked(
         self, method: str, call: Callable[[], Any], wanted: str = "", fits: Callable[[Any], bool] = lambda found: True

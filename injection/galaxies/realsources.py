@@ -44,9 +44,6 @@ class BankSources:
     def describe(self) -> str:
         return f"{len(self.bank.ids)} real galaxies of {Path(self.path).name}"
 
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> None:
-        """None: galaxies are traced on the processor."""
-
     def faults(self, rows: pa.Table) -> list[str | None]:
         models, ids, sizes = (rows.column(f"src_{name}").to_pylist() for name in ("model", "stamp_id", "re_arcsec"))
         return [

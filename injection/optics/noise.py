@@ -13,7 +13,6 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from injection.device import Pixels, like, on_device
 from injection.keyed import Keyed
 from lake.errors import invalid
 
@@ -25,7 +24,7 @@ EXACT_BELOW = 64.0
 is off by one count in at most 0.5 % of the draws, never by more up to 7 sigma, and by 2e-4 in distribution."""
 
 
-def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Pixels:
+def add_poisson(arcs: Images, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Images:
     """Arcs (batch, band, y, x) nMgy with the Poisson noise of their own electrons.
 
     Only positive flux is drawn, so empty pixels stay empty. The variance is ``flux / gain``.
@@ -33,40 +32,32 @@ def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: 
     if not gain_e_per_nmgy > 0:
         raise invalid("poisson_gain_e_per_nmgy", "positive", gain_e_per_nmgy)
     words = Keyed(seed, injection_ids).words("poisson")
-    if on_device(arcs):
-        from injection.optics import _torch_noise as torched
-
-        return torched.add_poisson(arcs, gain_e_per_nmgy, words, EXACT_BELOW)
     out = np.array(arcs, dtype=np.float32)
     _poisson(out.reshape(len(out), -1), np.float64(gain_e_per_nmgy), words)
     return out
 
 
-def add_sky(images: Pixels, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.Array) -> Pixels:
+def add_sky(images: Images, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.Array) -> Images:
     """Images with Gaussian noise of (batch, band) standard deviations (nMgy), for hosts without noise."""
     sigma = np.asarray(sigma_nmgy, dtype=np.float64)
     if sigma.shape != images.shape[:2] or not (np.isfinite(sigma) & (sigma >= 0)).all():
         raise invalid("sigma_nmgy", f"{images.shape[:2]}, finite and not negative", sigma.tolist())
     words = Keyed(seed, injection_ids).words("sky")
-    if on_device(images):
-        from injection.optics import _torch_noise as torched
-
-        return torched.add_sky(images, sigma, words)
     out = np.array(images, dtype=np.float32)
     _gaussian(out.reshape(*out.shape[:2], -1), sigma, words)
     return out
 
 
-def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Pixels, gain_e_per_nmgy: float) -> Pixels:
+def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Images, gain_e_per_nmgy: float) -> Images:
     """Inverse variance (nMgy^-2) of host plus arc, both (batch, band, y, x), with the Poisson variance of the arc.
 
     Masked pixels, with an inverse variance of zero, stay zero.
     """
     before = np.asarray(inverse_variance, dtype=np.float32)
-    if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
-        raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
-    before = like(before, arcs)
-    return before / (1.0 + before * (arcs.clip(min=0.0) / np.float32(gain_e_per_nmgy)))
+    if before.shape != arcs.shape or not (np.isfinite(before) & (before >= 0)).all():
+        raise invalid("inverse_variance", f"{arcs.shape}, finite and not negative", before.shape)
+    added = arcs.clip(min=0.0) / np.float32(gain_e_per_nmgy)
+    return np.asarray(before / (1.0 + before * added), dtype=np.float32)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -92,11 +92,7 @@ class CheckpointScorer:
 
     def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); a stamp's logit is the same in any batch (bitwise, on one machine and thread count)."""
-        return self.score_tensor(torch.from_numpy(np.ascontiguousarray(stamps)), conditions)
-
-    def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Logits (batch,) of a tensor on any device."""
-        return score_together([self], stamps, [conditions])[0]
+        return score_together([self], torch.from_numpy(np.ascontiguousarray(stamps)), [conditions])[0]
 
     def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Features (batch, feature) before the last layer."""

@@ -272,7 +272,7 @@ def _measured(stamps: NDArray[np.float32], grid: GridParams) -> NDArray[np.float
     found = np.empty(stamps.shape[:2])
     for start in range(0, len(stamps), _CHUNK):
         some = np.asarray(stamps[start : start + _CHUNK])
-        usable = np.isfinite(some).all(axis=1)
+        usable = np.all(np.isfinite(some), axis=1)
         for band in range(stamps.shape[1]):
             found[start : start + _CHUNK, band] = sigma_from_annulus(some[:, band], usable, *grid.sky_annulus_px)
     return found

@@ -15,8 +15,6 @@ _ELSEWHERE = frozenset(
     }
 )
 """Modules that run where a stage is started from, and those of the command line, which every stage needs."""
-_ON_GPUS = frozenset({"torch"})
-"""What stages on Spark import for a GPU alone, which the nodes do not have."""
 
 
 def libraries(stage: str) -> list[str]:
@@ -27,7 +25,7 @@ def libraries(stage: str) -> list[str]:
         for name in code.card(start):
             if name.endswith(".py"):
                 found |= _imported(name, (PROJECT / name).read_bytes())
-    return sorted(found - set(PACKAGES) - sys.stdlib_module_names - _ON_GPUS)
+    return sorted(found - set(PACKAGES) - sys.stdlib_module_names)
 
 
 @cache

@@ -34,7 +34,7 @@ def arc_stamps(context: RunContext, objects: pd.DataFrame, store: StampStore, pa
         return "there is no listed lens in the test split" if rows.num_rows else "no injection has a visible arc"
     chosen = one_per_host(rows, params.morphology_arcs, context.seed)
     setting = scored_setting(context, context.generation, chosen)
-    groups = {REAL: store.get(lenses), INJECTED: np.asarray(setting.again(chosen).images)}
+    groups = {REAL: store.get(lenses), INJECTED: setting.again(chosen).images}
     known = TrueLenses.of(context.root, objects, context.survey.collection)
     if known is not None:
         groups |= _rendered_again(setting, known.first(params.morphology_arcs, context.seed), store)
@@ -65,5 +65,5 @@ def one_per_host(rows: pa.Table, count: int, seed: int) -> pa.Table:
 
 def _rendered_again(setting: Setting, known: TrueLenses, store: StampStore) -> dict[str, np.ndarray]:
     painted = store.get(known.truth)
-    made = replace(setting, hosts=known.hosts(painted)).on_cpu().draw(known.in_place().combine_chunks())
-    return {PAINTED: painted, RENDERED: np.asarray(made.images)}
+    made = replace(setting, hosts=known.hosts(painted)).draw(known.in_place().combine_chunks())
+    return {PAINTED: painted, RENDERED: made.images}

@@ -137,7 +137,7 @@ def rendered(setting: Setting, scorer: Scorer, rows: pa.Table) -> dict[str, Floa
     parts: list[dict[str, Any]] = []
     for start in range(0, rows.num_rows, _BATCH):
         some = rows.slice(start, _BATCH).combine_chunks()
-        drawn = setting.on_cpu().draw(some)
+        drawn = setting.draw(some)
         failed = [reason for reason in drawn.reasons if reason is not None]
         if failed:
             raise DataError(f"{len(failed)} lenses cannot be injected, first: {failed[0]}")

@@ -47,12 +47,12 @@ def in_hosts(scorer: Scorer, setting: Setting, stamps: Images, ids: Sequence[str
 
 
 def drawn(scorer: Scorer, setting: Setting, rows: pa.Table, texture: bool = False) -> Population:
-    """Injections drawn on the processor; DataError if one cannot be injected."""
-    made = setting.on_cpu().draw(rows.combine_chunks())
+    """Injections drawn; DataError if one cannot be injected."""
+    made = setting.draw(rows.combine_chunks())
     failed = [reason for reason in made.reasons if reason is not None]
     if failed:
         raise DataError(f"{len(failed)} of {rows.num_rows} injections cannot be made, first: {failed[0]}")
-    return in_hosts(scorer, setting, np.asarray(made.images), rows["galaxy_id"].to_pylist(), texture)
+    return in_hosts(scorer, setting, made.images, rows["galaxy_id"].to_pylist(), texture)
 
 
 def collected(groups: dict[str, Population], absent: dict[str, str], scorer: Scorer) -> Populations:

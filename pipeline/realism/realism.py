@@ -89,7 +89,7 @@ def of_grid(scorer: Scorer, setting: Setting, chosen: pa.Table) -> Groups:
     """Injections drawn again, and the same hosts without arcs."""
     made, ids = setting.again(chosen), chosen["galaxy_id"].to_pylist()
     return {
-        held.INJECTIONS: in_hosts(scorer, setting, np.asarray(made.images), ids, texture=True),
+        held.INJECTIONS: in_hosts(scorer, setting, made.images, ids, texture=True),
         held.BARE_HOSTS: in_hosts(scorer, setting, np.asarray(made.bare), ids),
     }
 

@@ -86,9 +86,9 @@ def transplants(
         return "no injection has a visible arc"
     order = keyed_order(context.seed, lenses["galaxy_id"].tolist())
     lenses = lenses.iloc[order[: params.transplant_lenses]].reset_index(drop=True)
-    setting = scored_setting(context, context.generation, pool).on_cpu()
+    setting = scored_setting(context, context.generation, pool)
     real = Arcs.of(store.get(lenses), setting).on(conditions(lenses))
-    injected = Arcs.of(np.asarray(setting.again(pool).images), setting).on(host_conditions(pool))
+    injected = Arcs.of(setting.again(pool).images, setting).on(host_conditions(pool))
     pairs = _alike(real, injected, params)
     known = TrueLenses.of(context.root, objects, context.survey.collection)
     moving = _Moving(setting, scorer, store, lenses, negatives, pool, real, injected, known)

@@ -42,7 +42,6 @@ def examples(setting: Setting, count: int, fixed: Mapping[str, float]) -> Drawn:
 
     ``fixed`` are columns of the prior's ``direct`` that are not drawn.
     """
-    setting = setting.on_cpu()
     rows = pa.table(
         {
             "injection_id": [f"render-{index:04d}" for index in range(count)],

@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.gpu import again, bars, injecting, parts, scoring, training
-from injection.engine import render
-from injection.experiment import stream
 from modeling.networks import inference, recorded
 
 
@@ -52,26 +49,19 @@ def test_a_scorer_that_looks_at_its_batch_fails() -> None:
     assert scoring.independent(scorer, host, 4, scorer.score(host))["failed"]
 
 
-def test_injecting_has_rates_and_shares_of_both_engines_which_agree(
+def test_injecting_has_rates_and_shares_by_number_of_threads(
     whole_system: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(inference.BATCH, "cpu", 4)
-    for module in (render, stream):
-        monkeypatch.setattr(module, "accelerator", lambda device: None if device == "cpu" else torch.device("cpu"))
-    monkeypatch.setattr(injecting, "PROCESSOR", (("cpu", 1, 4),))
-    monkeypatch.setattr(injecting, "TORCH", (("cuda", 1, 4),))
-    found = list(injecting.records())
-    engines = [record for record in found if "shares" in record]
-    assert [record["engine"] for record in engines] == ["processor", "torch"]
-    for record in engines:
+    found = [record for record in injecting.records() if "shares" in record]
+    assert [record["threads"] for record in found] == list(injecting.THREADS)
+    for record in found:
         assert sum(record["shares"].values()) == pytest.approx(1.0)
         assert record["injections"] > 0
         assert 0 < record["scoring_busy"] < 1, "threads take turns, and no call counts twice"
         assert min(record["shares"].values()) > 0
-    assert bars.engine(found)["torch_stays"] is False
-    largest = next(record for record in found if "largest_difference" in record)
-    assert 0 < largest["largest_difference"] < injecting.LARGEST_DIFFERENCE
-    assert "failed" not in largest
+    best = max(record["injections_per_s"] for record in found)
+    assert judged([{"part": "injecting", "device": "cuda"}, *found])[bars.BARS[3].what]["value"] == bars.GRID / best
 
 
 def test_training_has_rates_by_micro_batch_loading_and_the_agreement_of_graphs(trained: list[dict[str, Any]]) -> None:
@@ -99,16 +89,14 @@ def test_all_parts_end_in_five_minutes_and_the_last_has_its_time() -> None:
     assert parts.limit_s("training", ["training"], 0.0) == parts.LIMITS_S["training"]
 
 
-def measured(torch: float = 20_000.0, epoch: float = 20.0, again: float = 5.0) -> list[dict[str, Any]]:
+def measured(epoch: float = 20.0, again: float = 5.0) -> list[dict[str, Any]]:
     """Records of a GPU, with the keys that the parts give theirs."""
-    stream = {"part": "injecting", "rendering_per_s": 30_000.0}
     return [
         {"part": "scoring", "device": "cuda", "imports_s": 9.0},
         {"part": "scoring", "batch": 64, "stamps_per_s": {"host": 9e4, "device": 2e4}},
         {"part": "scoring", "batch": 2048, "stamps_per_s": {"host": 4e4, "device": 6e4}},
-        {**stream, "engine": "processor", "injections_per_s": 8_000.0},
-        {**stream, "engine": "torch", "injections_per_s": torch},
-        {**stream, "engine": "torch", "injections_per_s": 1_000.0, "rendering_per_s": None},
+        {"part": "injecting", "threads": 1, "injections_per_s": 1_000.0},
+        {"part": "injecting", "threads": 16, "injections_per_s": 11_000.0},
         {"part": "training", "whole_s": 50.0},
         {"part": "training", "micro_batch": 512, "train_s": epoch, "validation_s": 3.0},
         {"part": "training", "micro_batch": 64, "train_s": 80.0, "validation_s": 3.0},
@@ -120,32 +108,28 @@ def measured(torch: float = 20_000.0, epoch: float = 20.0, again: float = 5.0) -
 
 
 def judged(records: list[dict[str, Any]]) -> dict[str, Any]:
-    return {each.get("bar", "engine"): each for each in bars.verdicts(records)}
+    return {each["bar"]: each for each in bars.verdicts(records)}
 
 
 def test_every_bar_is_judged() -> None:
     found = judged(measured())
-    assert list(found) == [*(bar.what for bar in bars.BARS), "engine"]
-    assert [each["value"] for each in found.values() if "value" in each] == [23.0, 83.0, 6e4, 5.5, 50.0, 14.0]
+    assert list(found) == [bar.what for bar in bars.BARS]
+    assert [each["value"] for each in found.values() if "value" in each] == [23.0, 83.0, 6e4, 10.0, 50.0, 14.0]
     assert [each["what"].split(":")[0].split("  ")[0] for each in found.values()] == [
-        "GOAL REACHED", "MISSED", "REACHED", "GOAL REACHED", "REACHED", "REACHED", "KEEP THREADS",
+        "GOAL REACHED", "MISSED", "REACHED", "GOAL REACHED", "REACHED", "REACHED",
     ]  # fmt: skip
-    epoch, *_, again, engine = found.values()
+    epoch, *_, again = found.values()
     assert "bar 40, goal 25" in epoch["what"]
-    slow = judged(measured(epoch=90.0, again=12.0, torch=101_000.0))
+    slow = judged(measured(epoch=90.0, again=12.0))
     assert slow[epoch["bar"]]["value"] == 33.0, "compiled is faster"
     assert not slow[again["bar"]]["reached"]
-    assert (engine["torch_stays"], slow["engine"]["torch_stays"]) == (False, True)
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
     only = [record for record in measured() if record["part"] in {"scoring", "again"} and "first_step_s" not in record]
     found = judged(only)
     assert [each["what"][:12] for each in found.values()].count("NOT MEASURED") == len(bars.BARS) - 1
-    assert found["engine"]["torch_stays"] is None
-    assert [each["what"] for each in bars.verdicts([{"device": "cpu"}])] == [
-        "no bar was judged, and no engine chosen: there is no GPU"
-    ]
+    assert [each["what"] for each in bars.verdicts([{"device": "cpu"}])] == ["no bar was judged: there is no GPU"]
 
 
 def test_verdicts_read_what_the_parts_record(scored: list[dict[str, Any]], trained: list[dict[str, Any]]) -> None:
@@ -155,7 +139,7 @@ def test_verdicts_read_what_the_parts_record(scored: list[dict[str, Any]], train
     named = [{**each, "micro_batch": on_gpu.get(each.get("micro_batch", 0))} for each in named]
     found = judged([*named, {"part": "again", "device": "cuda"}])
     missing = [bar for bar, each in found.items() if each.get("value") is None]
-    assert missing == [bars.BARS[3].what, bars.BARS[5].what, "engine"]
+    assert missing == [bars.BARS[3].what, bars.BARS[5].what]
 
 
 def test_a_part_is_stopped_at_its_limit() -> None:

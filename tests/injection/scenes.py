@@ -219,7 +219,6 @@ def params(**changes: Any) -> GridParams:
         "sky_annulus_px": [20.0, 29.0],
         "batch_size": 10,
         "threads": 1,
-        "device": "cpu",
         "quadrature": render.STANDARD.model_dump(),
         "detectability": {"sky_sigmas": 5.0, "host_ratio": 1.5, "magnification": 5.0},
     }

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from injection.config import Quadrature
 from injection.engine import tracing
 from injection.experiment.grid import plan
 from injection.priors.prior import Prior
@@ -44,9 +43,6 @@ class Pairs:
         halves = [tracing.trace(self._half(rows, sign), *how) for sign in (-1, 1)]
         images: NDArray[np.float32] = (halves[0][0] + halves[1][0]) / np.float32(2)
         return images, halves[0][1] + halves[1][1]
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> None:
-        return None
 
     def _half(self, rows: pa.Table, sign: int) -> pa.Table:
         x = rows["src_x_arcsec"].to_numpy() + sign * self.separation_arcsec / 2

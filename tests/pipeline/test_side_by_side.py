@@ -54,9 +54,8 @@ def test_batches_side_by_side_are_the_same_files(plan: Plan, tmp_path: Path) -> 
 
 def test_each_thread_has_a_batch_of_its_own_only_where_the_finder_is_on_a_gpu(plan: Plan) -> None:
     grid = plan.setting.grid
-    alone, scorer, at_once = side_by_side(plan, OnGpu())
+    alone, _, at_once = side_by_side(plan, OnGpu())
     assert (at_once, alone.setting.grid.threads, alone.grid_id) == (3, 1, plan.grid_id)
-    assert not hasattr(scorer, "score_tensor")
     assert side_by_side(plan, here := Brightness()) == (plan, here, 1)
     single = planned(threads=1)
     assert side_by_side(single, OnGpu())[2] == 1
