@@ -57,11 +57,11 @@ PYTEST := PYTHONDONTWRITEBYTECODE= pytest --numprocesses logical --maxprocesses 
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
 	$(PYTEST)
 
-quick: setup-dev ## the gate without the tests that run a chain of the product from end to end; for use all day
+quick: setup-dev ## the gate without the tests that run a whole stage or command; for use all day
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
 
 quick-tests:
-	$(PYTEST) -m "not slow and not whole_system"
+	$(PYTEST) -m "not slow and not whole_stage"
 
 lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .

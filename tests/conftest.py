@@ -50,16 +50,16 @@ MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 4 * 2**30
 
 
-WHOLE_FILE = re.compile(r"^pytestmark = .*usefixtures\(\"whole_system\"\)", re.MULTILINE)
+WHOLE_FILE = re.compile(r"^pytestmark = .*usefixtures\(\"whole_stage\"\)", re.MULTILINE)
 
 
-def without_whole_system(config: pytest.Config) -> bool:
-    return "not whole_system" in config.option.markexpr
+def without_whole_stage(config: pytest.Config) -> bool:
+    return "not whole_stage" in config.option.markexpr
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests of `make quick` write to memory where it has room: files on a disk cost a tenth of their time."""
-    if not without_whole_system(config) or not MEMORY.is_dir():
+    if not without_whole_stage(config) or not MEMORY.is_dir():
         return
     if min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A file of which `make quick` leaves out every test is not even imported."""
-    if collection_path.suffix == ".py" and without_whole_system(config):
+    if collection_path.suffix == ".py" and without_whole_stage(config):
         return bool(WHOLE_FILE.search(collection_path.read_text())) or None
     return None
 
@@ -75,12 +75,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make quick` leaves out, and put the chain first: its checkout is what many tests wait for.
 
-    `make quick` leaves out tests that use the fixture ``whole_system``: themselves, by another, or by their file.
+    `make quick` leaves out tests that use the fixture ``whole_stage``: themselves, by another, or by their file.
     """
     items.sort(key=lambda item: item.path.name != "test_chain.py")
     for item in items:
-        if isinstance(item, pytest.Function) and "whole_system" in item.fixturenames:
-            item.add_marker(pytest.mark.whole_system)
+        if isinstance(item, pytest.Function) and "whole_stage" in item.fixturenames:
+            item.add_marker(pytest.mark.whole_stage)
 
 
 def pytest_collection_finish() -> None:
@@ -95,12 +95,12 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session")
-def whole_system() -> None:
-    """For fixtures and tests that run a chain of the product from end to end, and so do not test one part of it.
+def whole_stage() -> None:
+    """For tests and fixtures that run a stage or a command from its inputs to its outputs, or several of them.
 
-    They start Spark, DVC or `dhs` in processes of their own, or kill a program; audit cut-outs or train on them, from
-    files to tables; train as `dhs train` does; validate or close injections; make a page, a paper or an archive; submit
-    a stage to a simulated AWS and bring back what it made; or run all ways that a benchmark compares.
+    They publish a table from catalogues, cut bricks into shards, fill a grid, train a network and track it, import or
+    share tables, make a page; start Spark, DVC or `dhs`; kill a program; or run all ways that a benchmark compares. The
+    other tests are of parts: what a function gives for small inputs, a contract, a formula, a refusal, a message.
     """
 
 
@@ -154,7 +154,7 @@ def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def spark_server(whole_system: None, run_folder: Path) -> Iterator[str]:
+def spark_server(whole_stage: None, run_folder: Path) -> Iterator[str]:
     """Connection string of the run's one Spark server; subprocesses find it in SPARK_REMOTE."""
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]

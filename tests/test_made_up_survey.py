@@ -44,7 +44,7 @@ from modeling.training.data import TrainingArrays
 from modeling.training.train import train
 from tests.injection.scenes import converged, params, run
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 SIDE, SCALE, HOSTS, FINE = 64, 0.168, 12, 3
 SIGMA = {"g": 0.004, "i": 0.010}

@@ -23,7 +23,7 @@ def inputs(once):
 
 
 @pytest.fixture(scope="session")
-def made(whole_system, inputs, once):
+def made(whole_stage, inputs, once):
     """The report with the files of its figures; drawn once for all processes of a run."""
 
     def write(folder):

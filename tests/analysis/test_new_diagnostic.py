@@ -85,7 +85,7 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, ht
 SHARED = set(discovery.DiagnosticParams.model_fields)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_parameters_are_read_without_heavy_libraries():
     """Every stage reads parameters: scikit-learn, scipy.stats or compiled code would add half a second to each."""
     code = (

@@ -96,7 +96,7 @@ def test_queries_of_figures_name_tables_and_columns_that_exist(made):
         require_known(unescape(query))
 
 
-def test_a_page_of_cut_outs_asks_the_tables_of_sets(whole_system, inputs, words_only):
+def test_a_page_of_cut_outs_asks_the_tables_of_sets(whole_stage, inputs, words_only):
     """Their injections are in no table of the survey's: its queries would find nothing."""
     injected = {"answer", "radius-magnitude", "completeness-curves", "completeness-offset-depth"}
     of_set = dataclasses.replace(inputs, manifest=inputs.manifest.head(0))

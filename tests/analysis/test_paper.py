@@ -52,7 +52,7 @@ def test_a_table_has_rules_a_repeated_head_and_columns_within_the_line():
 
 
 @pytest.fixture(scope="module")
-def files(whole_system, inputs):
+def files(whole_stage, inputs):
     """Some chapters of a report on one model, made twice; a rule of its gates is hostile."""
     item = inputs.generations[0]
     told = dataclasses.replace(item, gates=item.gates.assign(rule=HOSTILE))

@@ -86,7 +86,7 @@ def bare_inputs(inputs):
 
 
 @pytest.fixture(scope="module")
-def bare_html(whole_system, bare_inputs):
+def bare_html(whole_stage, bare_inputs):
     return rendered(bare_inputs).html
 
 

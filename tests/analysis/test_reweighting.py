@@ -288,7 +288,7 @@ def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> No
     assert change.support(3000, ends) == pytest.approx(1.45 / 1.7, abs=0.01)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself(tmp_path: Path) -> None:
     """scipy.stats takes half a second; torch, scikit-learn and a JVM take longer."""
     code = """

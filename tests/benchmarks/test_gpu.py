@@ -23,14 +23,14 @@ class OfItsBatch:
 
 
 @pytest.fixture(scope="module")
-def scored(whole_system: None) -> list[dict[str, Any]]:
+def scored(whole_stage: None) -> list[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "seconds", lambda work: timeit(work, number=1))  # once, where rates do not matter
         return list(scoring.records())
 
 
 @pytest.fixture(scope="module")
-def trained(whole_system: None) -> list[dict[str, Any]]:
+def trained(whole_stage: None) -> list[dict[str, Any]]:
     return list(training.records())
 
 
@@ -50,7 +50,7 @@ def test_a_scorer_that_looks_at_its_batch_fails() -> None:
 
 
 def test_injecting_has_rates_and_shares_by_number_of_threads(
-    whole_system: None, monkeypatch: pytest.MonkeyPatch
+    whole_stage: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(inference.BATCH, "cpu", 4)
     found = [record for record in injecting.records() if "shares" in record]

@@ -12,7 +12,7 @@ from lake.root import DataRoot
 from lake.store import writing
 from tests.etl.inprocess import Here
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_the_layout_is_that_of_a_dr10_sweep(sweeps: Path, real_data: Path) -> No
     assert len(held) == 20_000
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_plain_script_keeps_the_same_rows(sweeps: Path, tmp_path: Path) -> None:
     root, rows = DataRoot.of(tmp_path / "data"), plain.pool(next(sweeps.glob("*.fits")))
     product.run(str(sweeps), root, Here())

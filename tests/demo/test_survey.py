@@ -138,7 +138,7 @@ def test_the_same_parameters_give_the_same_bytes(survey: Made, tmp_path: Path) -
 
 
 def test_killed_and_resumed_by_two_processes_gives_the_same_bytes(
-    whole_system: None, survey: Made, tmp_path: Path
+    whole_stage: None, survey: Made, tmp_path: Path
 ) -> None:
     script = "from pathlib import Path; from tests.demo.conftest import make, tiny_params; import sys"
     command = [sys.executable, "-c", f"{script}; make(tiny_params(), Path(sys.argv[1]))", str(tmp_path)]

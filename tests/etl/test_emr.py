@@ -94,7 +94,7 @@ def source(remote_root: DataRoot) -> Path:
 
 
 @pytest.fixture
-def quick(whole_system: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quick(whole_stage: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A wheel that is not built, packages that are not collected, and no waiting."""
 
     def wheel(source: Path, folder: Path) -> Path:
@@ -491,7 +491,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, m
         calls.upload(Corrupting(), b"code", "s3://staging/a/b")
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_the_wheel_carries_every_package(tmp_path: Path) -> None:
     import zipfile
 

@@ -43,7 +43,7 @@ def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(read) == 1
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_the_archive_holds_the_locks_version_for_the_nodes_processor() -> None:
     version = re.search(r"^xxhash==(\S+)", LOCK.read_text(), re.MULTILINE)
     assert version
@@ -54,7 +54,7 @@ def test_the_archive_holds_the_locks_version_for_the_nodes_processor() -> None:
         assert f"cpython-{node.python.replace('.', '')}-{node.processor}" in binary
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_an_archive_is_made_once_and_has_the_same_bytes_whenever_it_is_made() -> None:
     made = packages.archive(["xxhash"], LOCK, HERE)
     before, time = made.read_bytes(), made.stat().st_mtime_ns

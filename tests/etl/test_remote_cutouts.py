@@ -112,7 +112,7 @@ remoteshards.send(Path(sys.argv[3]) / "cutouts", sys.argv[2] + "/shards")
 """
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("moment", ["1001p000.npy", "1001p000.parquet", "/shards/"])
 def test_a_kill_in_the_middle_of_a_write_loses_nothing(
     survey: Path, bucket: str, work: str, tmp_path: Path, moment: str

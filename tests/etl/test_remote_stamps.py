@@ -127,7 +127,7 @@ list(ShardMaker(survey, work, CUTTING, renderer, f"{work}/shards")(iter(pq.read_
 """
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("moment", ["/shards/", "/rows/"])
 def test_a_kill_in_the_middle_of_a_write_loses_nothing(given: Any, work: str, tmp_path: Path, moment: str) -> None:
     survey, plan = given

@@ -31,7 +31,7 @@ from lake.store.parts import publish
 from lake.store.writing import Provenance, Target
 from tests.lake import stores
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 SPEC = tables.spec("injections")
 RUN = batchparts.GridRun("g", "main", "ck", "demo1")

@@ -263,7 +263,7 @@ def test_requests_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits == pytest.approx([0, 2, 4, 6, 8, 100], abs=0.5)
 
 
-def test_a_killed_run_goes_on_where_it_was(whole_system: None, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(whole_stage: None, tmp_path: Path) -> None:
     """SIGKILL while batches are fetched: what was written is not asked for again, and the rows are the same."""
     script = (
         "import sys; from pathlib import Path; from etl.cutouts import service; service._BATCH = 4\n"

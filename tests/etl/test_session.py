@@ -107,13 +107,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
+def data(whole_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
     made = DataRoot.of(tmp_path_factory.mktemp("served") / "data")
     yield made
     server.stop(made.spark)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_an_idle_server_ends(tmp_path: Path) -> None:
     """The first test here: a server that ends by itself leaves the archive of classes that lets others start fast."""
     data = DataRoot.of(tmp_path / "data")
@@ -287,7 +287,7 @@ def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeyp
         java.delta_jars()
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_jars_that_cannot_be_fetched_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_CACHE", str(tmp_path))
     monkeypatch.delenv("DHS_JARS", raising=False)

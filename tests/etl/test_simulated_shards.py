@@ -147,7 +147,7 @@ def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray, of: np.ndarray)
     return renderer(rows, hosts, usable, of)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_killed_in_a_shard_and_run_again(survey: Any, tmp_path: Path) -> None:
     """A shard that was done stays, the one begun leaves nothing, and the bytes are those of an uninterrupted run."""
     folder, _, wcs = survey

@@ -28,7 +28,7 @@ from lake.store import cards, delta, quarantine
 from lake.store.writing import Provenance, Target
 from tests.etl.specs import EVERY_TYPE, MEASURED, WITHOUT_ORIGIN, every_type_rows
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
 

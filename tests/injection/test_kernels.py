@@ -26,7 +26,7 @@ def run(cache: Path) -> tuple[str, int, int]:
     return digest, int(hits), int(misses)
 
 
-def test_pixels_do_not_depend_on_whether_kernels_came_from_the_cache(whole_system: None, tmp_path: Path) -> None:
+def test_pixels_do_not_depend_on_whether_kernels_came_from_the_cache(whole_stage: None, tmp_path: Path) -> None:
     compiled, loaded = run(tmp_path), run(tmp_path)
     assert compiled[1:] == (0, 1)
     assert loaded[1:] == (1, 0)

@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_workers_of_the_demo_survey_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(WORKERS)
@@ -73,7 +73,7 @@ def test_a_suspended_process_or_child_is_found() -> None:
     assert processes.stopped(child.pid) is None
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(
         "import pathlib, signal, subprocess, sys, time\n"
@@ -131,7 +131,7 @@ def test_a_stoppable_block_is_left_once_and_what_then_ends_it_is_not_interrupted
             signal.signal(each, former)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_stoppable_block_ends_in_order_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
     (tmp_path / "working.py").write_text(
         "import pathlib, time\n"

@@ -15,7 +15,7 @@ from lake.store import delta
 from tests.lake import stores
 from tests.lake.gates import gate, write
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 ROWS = [gate("a", f"new {number}") for number in range(3)]
 _WRITER = """

@@ -277,7 +277,7 @@ def killed_after(seconds: float, root: DataRoot, remote: Depot, what: str) -> bo
     return not ended
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_kill_at_any_moment_leaves_nothing_half_and_it_goes_on(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     for k in range(4):
         assert killed_after(0.02 + 0.04 * k, root, remote, "push")

@@ -173,7 +173,7 @@ storage.upload(Path(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_kill_in_the_middle_of_an_upload_leaves_the_old_object(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ whole_run(Path(sys.argv[1]), 7, sys.argv[2])
 """
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_another_machine_goes_on_exactly(place: str, tmp_path: Path) -> None:
     """Killed in the middle of copying a state; a fresh folder then resumes from the store alone."""
     first, other = tmp_path / "first", tmp_path / "other"

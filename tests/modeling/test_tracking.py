@@ -92,7 +92,7 @@ def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
     return runs.training_run(root, name, params, ORIGIN)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_training_is_followed_from_parameters_to_checkpoint(
     root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_run_that_breaks_says_so(root: DataRoot, small: TrainParams, error: ty
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_says_so_is_continued_and_ended(
-    whole_system: None, root: DataRoot, small: TrainParams, tmp_path: Path, end: int
+    whole_stage: None, root: DataRoot, small: TrainParams, tmp_path: Path, end: int
 ) -> None:
     """SIGKILL leaves no time for it: the page says so when it is opened."""
     script = """

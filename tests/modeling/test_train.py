@@ -196,7 +196,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     return folder, whole_run(folder, 0)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("save_every", [0, 7])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, straight: tuple[Path, Run], save_every: int) -> None:
     killed, (straight_folder, uninterrupted) = tmp_path / "killed", straight

@@ -28,7 +28,7 @@ READ = "completeness"
 
 
 @pytest.fixture
-def project(whole_system: None, small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(whole_stage: None, small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose report reads one table, in a git repository with a change that is not committed."""
     folder = tmp_path / "project"
     made = copied(small_runs, folder)

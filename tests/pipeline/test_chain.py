@@ -30,7 +30,7 @@ from pipeline.reporting import lensshares
 from pipeline.reporting.report_inputs import reported
 from tests.pipeline.checkout import Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 
 
 def test_a_second_run_does_nothing(finished: Checkout) -> None:

@@ -98,7 +98,7 @@ def test_weights_of_hosts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(scope="module")
-def sky(whole_system: None) -> Sky:
+def sky(whole_stage: None) -> Sky:
     """Six bricks with 60 lenses."""
     params = demo_params(
         top={"workers": 1},

@@ -41,7 +41,7 @@ from pipeline.realism.transplanting import transplants
 from pipeline.verbs import foreign
 from tests.pipeline.checkout import Checkout
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 
 class SeesConditions:

@@ -48,7 +48,7 @@ from tests.cutoutsets import described, write_set
 from tests.fulldisk import no_file_over
 from tests.pipeline.checkout import Checkout, project_in
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 COUNT, LENSES = 96, 30
 INDICES = ["theta_e_index", "psf_index", "depth_index"]

@@ -23,7 +23,7 @@ from pipeline.project.project import Project
 from tests.cutoutsets import write_set
 from tests.pipeline.checkout import project_in
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 COUNT, LENSES = 120, 40
 SMALL = (

@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipeline.checkout import Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 PLOTS = {"data/plots/roc.csv": 1, "data/plots/completeness.csv": 1, "data/plots/epochs.csv": 2}
 
 

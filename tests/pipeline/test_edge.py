@@ -135,7 +135,7 @@ def test_a_home_that_can_be_written_is_kept(tmp_path: Path, monkeypatch: pytest.
     assert os.environ["HOME"] == str(tmp_path)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_dhs_draws_without_a_home_and_no_library_complains(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     unusable = {"HOME": "/proc/none", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "PYTHONPATH": str(PROJECT)}

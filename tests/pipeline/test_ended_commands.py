@@ -12,13 +12,13 @@ import pytest
 from lake import yamltext
 from tests.pipeline.checkout import Checkout
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
-def fresh(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def fresh(whole_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which nothing has been run, and whose demo survey takes minutes."""
     made = Checkout.make(tmp_path_factory.mktemp("fresh") / "project")
     made.dhs("params", "use", "test")

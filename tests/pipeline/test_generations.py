@@ -128,7 +128,7 @@ def test_hard_negatives_may_be_mined_by_several_in_turn(project: Path) -> None:
     assert simulated.stamp_set(params.resolve(project, "mine"), "second") == "unpaired_gaussian"
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_dvc_knows_every_one_of_them(project: Path) -> None:
     from dvc.repo import Repo
 

@@ -343,7 +343,7 @@ def validated(*options: str) -> tuple[Any, dict[str, Any]]:
 
 
 @pytest.fixture
-def accurate(whole_system: None, words_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def accurate(whole_stage: None, words_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the accuracy of the pixels, which does not depend on the finder, nor figures."""
     monkeypatch.setattr(validating, "_accuracy", lambda rows, setting: (np.zeros(50), np.zeros(10)))
 
@@ -352,7 +352,7 @@ def measure(numbers: dict[str, Any], name: str) -> dict[str, Any]:
     return next(one for one in numbers["measures"] if one["name"] == name)
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_false_positives_are_those_of_the_finder() -> None:
     result, numbers = validated("--generation", "flagged")
     assert result.exit_code == 0, result.output

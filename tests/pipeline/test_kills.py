@@ -15,7 +15,7 @@ from lake import yamltext
 from pipeline import wiring
 from tests.pipeline.checkout import Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 
 
 def outs(checkout: Checkout, stage: str, generation: str | None = None) -> dict[str, object]:

@@ -65,7 +65,7 @@ def test_a_folder_without_files_has_no_empty_listing_of_which_dvc_would_warn(tmp
     assert (listings / "judged.jsonl").read_text() == "[]\n"
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:
     values = yamltext.values((PROJECT / "params.yaml").read_text())
     values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
@@ -92,7 +92,7 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
         assert f'"{early}" -> "{late}"' in edges
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_an_editors_lock_in_a_folder_of_code_does_not_stop_dvc(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
@@ -127,7 +127,7 @@ def small(tmp_path: Path) -> Checkout:
 
 
 def test_odd_files_do_not_stop_dvc_and_only_content_runs_a_stage_again(
-    whole_system: None, small: Checkout, tmp_path: Path
+    whole_stage: None, small: Checkout, tmp_path: Path
 ) -> None:
     sweeps = tmp_path / "disk" / "sweeps"
     disturb(sweeps)

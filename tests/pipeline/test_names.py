@@ -85,7 +85,7 @@ def test_no_command_holds_what_params_yaml_says() -> None:
         assert "${" not in body["cmd"], f"stage {name} gives a parameter to the shell"
 
 
-def test_plain_dvc_hands_a_name_on_as_it_is(whole_system: None, project: Path) -> None:
+def test_plain_dvc_hands_a_name_on_as_it_is(whole_stage: None, project: Path) -> None:
     """The stages' own commands on a params.yaml that was edited by hand, with a ``dhs`` that notes its arguments."""
     (project / "bin").mkdir()
     stand_in = project / "bin" / "dhs"

@@ -15,7 +15,7 @@ from lake.store import delta
 from tests import notebook
 from tests.pipeline.checkout import PROJECT, Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 NOTEBOOK = json.loads((PROJECT / "docs" / "lake.ipynb").read_text())
 
 

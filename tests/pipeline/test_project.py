@@ -22,7 +22,7 @@ from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
 
 @pytest.fixture(scope="module")
-def small(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def small(whole_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A project whose stage ``history`` has run, which needs neither Spark nor any other stage."""
     made = Checkout(tmp_path_factory.mktemp("small") / "project")
     shutil.copytree(PROJECT / "params", made.folder / "params")
@@ -88,7 +88,7 @@ def test_a_stage_runs_in_the_projects_folder(small: Checkout, tmp_path: Path) ->
         assert not (place / "data").exists()
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_without_a_project_the_error_says_what_to_do(tmp_path: Path) -> None:
     for command in (("tables",), ("params", "use", "demo"), ("demo",), ("run", "pool")):
         done = dhs(tmp_path, *command, check=False)

@@ -27,7 +27,7 @@ from pipeline.tables.catalogue import tree
 from pipeline.verbs.foreign import question
 from tests.pipeline.checkout import PROJECT, Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 
 _COMMAND = re.compile(r"dhs (query|sql) \"((?:select|with|describe|show|explain) [^\"]+)\"", re.IGNORECASE)
 _IN_WORDS = re.compile(r"`(select [^`]+)`", re.IGNORECASE)

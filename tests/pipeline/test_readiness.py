@@ -40,7 +40,7 @@ def project(made: Path, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def after_demo1(whole_system: None, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def after_demo1(whole_stage: None, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "project"
     shutil.copytree(made, folder)
     trained(params.load(folder), Wanted("demo1", SMALL))
@@ -286,7 +286,7 @@ def test_what_torch_compiles_is_kept_in_the_data_folder_unless_another_is_named(
     assert os.environ[name] == "elsewhere"
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(project: Project) -> None:
     project = trained(project, Wanted("demo2", ["execution.threads=1"], rehearse=True))
     card = read_card(project.data.checkpoints("rehearsal-demo2"))

@@ -14,7 +14,7 @@ from lake.root import DataRoot
 from lake.store import delta
 from tests.pipeline.checkout import Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 
 
 def test_real_dr10_candidates_are_imported_and_scored(finished: Checkout, real_data: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.project.project import Project
 from tests.cutoutsets import write_fits
 from tests.pipeline.checkout import project_in
 
-pytestmark = pytest.mark.usefixtures("whole_system")
+pytestmark = pytest.mark.usefixtures("whole_stage")
 
 HERE = __name__
 PRIOR = {"base": "v1", "meaning": "flat spectra"}

@@ -13,7 +13,7 @@ from lake.root import DataRoot
 from modeling.tracking.runstore import RunStore
 from tests.pipeline.checkout import Checkout
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_system")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("whole_stage")]
 
 
 GRID_FIGURES = {"completeness", "completeness_by_theta_e", "fpr_reached"}

@@ -73,7 +73,7 @@ def test_a_damaged_lock_file_is_kept_while_dvc_runs_in_the_folder(tmp_path: Path
         running.kill()
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_tarball_without_git_runs_without_an_activated_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_tarball_without_git_runs_without_an_activated_environment(
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
 
 
-@pytest.mark.usefixtures("whole_system")
+@pytest.mark.usefixtures("whole_stage")
 def test_a_finder_that_fails_does_not_hold_up_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     stages = {f"grid{i}": {"cmd": f"touch made{i}{'; false' if i < 2 else ''}", "outs": [f"made{i}"]} for i in range(4)}

@@ -41,7 +41,7 @@ def invoke(folder: Path, *arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_system: None) -> Path:
+def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_stage: None) -> Path:
     """A project under git and DVC with two finders and, in DVC's cache, score batches; its remote is a folder."""
     folder = tmp_path_factory.mktemp("team") / "mine"
     shutil.copytree(small_runs, folder)

@@ -33,7 +33,7 @@ TINY = ("network.width=8", "execution.threads=1")
 
 @pytest.fixture(scope="module")
 def imported(
-    whole_system: None, once: Callable[[str, Callable[[Path], object]], Path], tmp_path_factory: pytest.TempPathFactory
+    whole_stage: None, once: Callable[[str, Callable[[Path], object]], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A project with demo1, and the same weights imported as `theirs`."""
     folder = tmp_path_factory.mktemp("imported") / "project"
