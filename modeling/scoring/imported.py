@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def _loaded(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_PLAIN):
+        with torch.serialization.safe_globals(_PLAIN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: what cannot be read is an error all the same
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise errors of any kind for files that are not their own
         named = re.search(r"GLOBAL (\S+)", str(error))  # torch's text also tells how to read the file regardless

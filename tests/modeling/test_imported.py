@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,11 @@ def test_a_file_that_executes_code_is_refused_and_never_run(
         if kind != "pickle"
         else "it is not a file of plain weights"
     )
-    with pytest.raises(DataError, match=re.escape(f"is not read: {why}; save model.state_dict()")) as told:
+    refused = pytest.raises(DataError, match=re.escape(f"is not read: {why}; save model.state_dict()"))
+    with refused as told, warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
+    assert not heard, "the refusal is one sentence"
     assert "weights_only" not in str(told.value), "torch's own advice is to run the code"
     assert not mark.exists()
     assert not (tmp_path / "ref").exists()
