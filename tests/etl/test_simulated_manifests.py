@@ -52,7 +52,8 @@ def test_the_manifests_are_those_that_generations_name() -> None:
     from modeling.config import generations, resolve_generation
 
     wanted = {resolve_generation(name).manifest for name in generations()} - {"audit_70_15_15", "parity_70_30"}
-    assert wanted == {*PARAMS.manifests, "sim_unpaired_hard_negatives", "unpaired_hard_negatives"}
+    hard = {"demo_hard_negatives", "sim_unpaired_hard_negatives", "unpaired_hard_negatives"}
+    assert wanted == {*PARAMS.manifests, *hard}
     with pytest.raises(ParameterError, match=r"'manifest_id' must be one of sim_paired, .*, got 'sim_pair'"):
         manifests.named(PARAMS, "sim_pair")
 

@@ -143,7 +143,10 @@ def test_the_commands_say_what_they_made_and_show(project: Project, monkeypatch:
     assert dry.exit_code == 0
 
 
-def test_a_generation_on_hard_negatives_brings_the_finder_that_chooses_them(project: Project) -> None:
-    found = chain(project, Wanted("R4"))
-    assert list(found.trained) == ["R3", "R4"]
-    assert set(found.values["train"]) >= {"R3", "R4"}
+@pytest.mark.parametrize(("name", "scorer"), [("R4", "R3"), ("sim-gen4", "sim-gen3"), ("demo4", "demo3")])
+def test_a_generation_on_hard_negatives_brings_the_finder_that_chooses_them(
+    project: Project, name: str, scorer: str
+) -> None:
+    found = chain(project, Wanted(name))
+    assert list(found.trained) == [scorer, name]
+    assert set(found.values["train"]) >= {scorer, name}

@@ -45,7 +45,7 @@ def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(
         "manifests": {
             "sim_paired", "sim_unpaired", "sim_unpaired_resolved", "paired_baseline", "unpaired_baseline",
         },
-        "hard_negatives": {"sim_unpaired_hard_negatives", "unpaired_hard_negatives"},
+        "hard_negatives": {"demo_hard_negatives", "unpaired_hard_negatives"},
     }  # fmt: skip
     values = params.resolve(project, "demo")
     values["train"]["sim-gen4"] = {"parameters": {"manifest": "sim_unpaired_hard_negatives"}}
