@@ -49,6 +49,7 @@ def test_one_finder_that_finds_them_is_enough():
     assert verdict([]) == "NOT MEASURED"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_page_takes_it_from_its_other_finders(inputs):
     first, second = inputs.generations[:2]
     both = [dataclasses.replace(first, trials=finder(-3.5)), dataclasses.replace(second, trials=finder(1.0))]

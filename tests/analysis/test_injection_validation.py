@@ -110,6 +110,7 @@ def test_a_host_counts_once_however_many_injections_it_took() -> None:
     assert found.n == 51
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_sheet_repeats_and_shows_stamps() -> None:
     stamps = np.random.default_rng(0).normal(0, 0.01, (3, 3, 21, 21)).astype(np.float32)
     pictures = [

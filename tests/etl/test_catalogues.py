@@ -70,6 +70,7 @@ def outcome(place: Path, kind: str, found: dict[str, np.ndarray], **catalogue: A
     return rows, counts
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_one_catalogue_in_any_format_gives_the_same_pool(tmp_path: Path) -> None:
     fits, expected = outcome(tmp_path / "fits", "fits", columns())
     assert expected["kept", ""] == fits.num_rows > 100
@@ -80,6 +81,7 @@ def test_one_catalogue_in_any_format_gives_the_same_pool(tmp_path: Path) -> None
         assert rows.equals(fits)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("kind", ["fits", "csv", "parquet"])
 def test_columns_by_other_names(tmp_path: Path, kind: str) -> None:
     expected, counts = outcome(tmp_path / "sweep", "fits", columns())
@@ -90,6 +92,7 @@ def test_columns_by_other_names(tmp_path: Path, kind: str) -> None:
     assert rows.equals(expected)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("kind", ["fits", "csv", "parquet"])
 def test_a_catalogue_without_mask_exposures_and_identity(tmp_path: Path, kind: str) -> None:
     """Cuts on what it lacks are not applied; each source still has a name of its own, the same in any order of rows."""
@@ -220,6 +223,7 @@ def test_odd_values_of_a_parquet_table(tmp_path: Path) -> None:
     assert read["type"].to_pylist() == columns()["TYPE"].astype(str).tolist()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_real_parent_catalogue_without_mask_exposures_and_numbers(tmp_path: Path, real_data: Path) -> None:
     """The reference's LRGs of DR10: three lists that overlap, of 9,239 galaxies in all."""
     survey = Survey(tmp_path)

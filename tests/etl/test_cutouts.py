@@ -216,6 +216,7 @@ def test_seeing_and_depth_come_from_the_coadds_where_the_catalogue_has_none(tmp_
     assert "psfdepth_r" not in row
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Path) -> None:
     _, _, images = survey
     for change, message in (
@@ -388,6 +389,7 @@ def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, s
     assert rows[0].equals(rows[1])
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_shard_of_another_run_or_half_of_one_is_made_again(survey: Any, tmp_path: Path) -> None:
     """Partial work is resumed by what it holds, not by its shape."""
     folder, wcs, _ = survey
@@ -407,6 +409,7 @@ def test_a_shard_of_another_run_or_half_of_one_is_made_again(survey: Any, tmp_pa
     assert kept.stat().st_mtime_ns == times
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey: Any, tmp_path: Path) -> None:
     _, wcs, images = survey
     write_brick(tmp_path / "sky", "1000p000", 100.0, 0.0, images["1000p000"])

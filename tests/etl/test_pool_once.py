@@ -29,6 +29,8 @@ from tests.etl.pooled import Survey, sweep
 from tests.lake import stores
 from tests.pipeline.checkout import PROJECT
 
+pytestmark = pytest.mark.usefixtures("whole_stage")
+
 
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -187,7 +189,6 @@ print([name for name in ("scipy", "healpy", "astropy", "pyspark", "torch") if na
 """
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_a_task_needs_no_scipy(survey: Survey, tmp_path: Path) -> None:
     """Nor others that are large or not shipped to executors; the recipe travels as bytes."""
     recipe = survey.recipe()
@@ -235,7 +236,6 @@ survey.published()
 """
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_killed_at_any_moment_and_repeated(survey: Survey, tmp_path: Path) -> None:
     for i in range(3, 12):
         sweep(survey.folder, f"{i}", 90 * i, 400)

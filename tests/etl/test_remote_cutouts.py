@@ -24,6 +24,8 @@ from tests.etl.noisebricks import BRICKS, SIZE, cut
 from tests.etl.survey_files import write_brick, write_bricks
 from tests.lake import stores
 
+pytestmark = pytest.mark.usefixtures("whole_stage")
+
 
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -112,7 +114,6 @@ remoteshards.send(Path(sys.argv[3]) / "cutouts", sys.argv[2] + "/shards")
 """
 
 
-@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("moment", ["1001p000.npy", "1001p000.parquet", "/shards/"])
 def test_a_kill_in_the_middle_of_a_write_loses_nothing(
     survey: Path, bucket: str, work: str, tmp_path: Path, moment: str

@@ -26,6 +26,8 @@ from tests.etl.stampplans import CUTTING, PLACES, SIZE, planned, renderer
 from tests.etl.survey_files import write_brick
 from tests.lake import stores
 
+pytestmark = pytest.mark.usefixtures("whole_stage")
+
 BUCKET = shard_name(1)
 
 
@@ -127,7 +129,6 @@ list(ShardMaker(survey, work, CUTTING, renderer, f"{work}/shards")(iter(pq.read_
 """
 
 
-@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("moment", ["/shards/", "/rows/"])
 def test_a_kill_in_the_middle_of_a_write_loses_nothing(given: Any, work: str, tmp_path: Path, moment: str) -> None:
     survey, plan = given

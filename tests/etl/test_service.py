@@ -157,6 +157,7 @@ def test_an_answer_that_the_server_packs_is_unpacked(tmp_path: Path) -> None:
     assert packing.rows(index)["status"].to_pylist() == ["ok", "ok"]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
     with serving(faulty) as server:
         rows = packing.rows(made(asking(server.url), sources(19), tmp_path))
@@ -189,6 +190,7 @@ def test_a_server_that_fails_stalls_truncates_and_lies(tmp_path: Path) -> None:
 FAILED = {f"{10 + place}.0000000" for place in FAULTS if place not in (13, 16)}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_repeated_run_asks_again_only_for_what_was_not_given(tmp_path: Path) -> None:
     with serving(faulty) as server:
         made(asking(server.url), sources(19), tmp_path)
@@ -199,6 +201,7 @@ def test_a_repeated_run_asks_again_only_for_what_was_not_given(tmp_path: Path) -
     assert [r for r in reasons(again).values() if r] == ["no data in band z"]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_later_batch_keeps_what_earlier_ones_gave(tmp_path: Path) -> None:
     """Rows and shards of the first run, without its partial work; what was not given is asked for again."""
     memory = tmp_path / "made.parquet"
@@ -219,6 +222,7 @@ def test_a_later_batch_keeps_what_earlier_ones_gave(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.where(np.isnan(found), expected, found), expected)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_service_out_of_order_ends_the_run_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BATCH", 5)
     monkeypatch.setattr(module, "_MOST_IN_A_ROW", 4)

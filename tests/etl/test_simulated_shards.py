@@ -93,6 +93,7 @@ def test_masks_and_conditions(survey: Any, tmp_path: Path) -> None:
     assert whole["theta_e_over_fwhm_nea"] == pytest.approx(1.0 / 1.2)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_same_bytes_in_any_batches_and_nothing_is_made_twice(survey: Any, tmp_path: Path) -> None:
     folder, _, wcs = survey
     plan = planned(wcs)
@@ -111,6 +112,7 @@ def test_the_same_bytes_in_any_batches_and_nothing_is_made_twice(survey: Any, tm
     ).read_bytes(), "rows without their pixels are not taken for a shard"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_changed_or_damaged_coadd_remakes_its_shard_and_rejects_with_its_name(survey: Any, tmp_path: Path) -> None:
     _, images, _ = survey
     folder = tmp_path / "survey"
@@ -127,6 +129,7 @@ def test_a_changed_or_damaged_coadd_remakes_its_shard_and_rejects_with_its_name(
     assert sum(row["status"] == "ok" for row in made) == 3 * 3
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_shards_follow_each_other_across_batches(survey: Any, tmp_path: Path) -> None:
     folder, _, wcs = survey
     plan = planned(wcs)

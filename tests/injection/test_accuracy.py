@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from analysis.comparisons.validation import FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX
 from injection.config import Quadrature, RealSources, StampCleaning
@@ -89,6 +90,7 @@ def test_coarse_rays_of_real_galaxies_are_caught() -> None:
     assert np.abs(flux_errors(unlensed(6, bank), 101, coarse, SCALE, BankSources(bank))).max() > 1e-2
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_real_galaxies_pass_the_gate_of_validation(real_data: Path) -> None:
     """Over 120 draws of v1_wide the lensed flux is off by 4.7e-4 at 95 % and 1.9e-3 at most."""
     cleaning = StampCleaning(min_snr=20.0, psf_correction=None)

@@ -130,6 +130,7 @@ def test_injections_hold_what_the_catalogue_says_of_their_hosts() -> None:
     assert found[["host_mag_z", "host_shape_r", "host_nobs_z_bin"]].isna().all(axis=None)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_grid_runs_with_shapes_of_hosts_noise_and_suppression() -> None:
     plain = run(planned())
     noisy = run(planned(poisson_gain_e_per_nmgy=150.0))

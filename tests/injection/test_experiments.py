@@ -133,6 +133,7 @@ def test_only_a_psf_of_known_width_can_be_made_wider() -> None:
         hosts.with_psf_scaled(1.1)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_every_perturbation_is_scored_and_has_its_words() -> None:
     found = in_all(perturbations(), setting(lens_shape="conditioned", prior="v1"))
     assert set(found) == {"baseline", "poisson", *judged.REFERENCE}
@@ -167,6 +168,7 @@ def test_the_four_corners_share_lens_source_and_conditions() -> None:
         assert apart < 0.2, "a third for hosts drawn at random, and only 40 are early types"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_hosts_are_used_again_only_where_there_are_too_few() -> None:
     once = pairs(30)["all_independent"].to_pandas()
     assert once.groupby("bin")["galaxy_id"].nunique().tolist() == [30, 30]

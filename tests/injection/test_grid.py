@@ -118,6 +118,7 @@ def test_batches_have_the_schema_and_meet_the_contract() -> None:
             assert pa.compute.max(values).as_py() <= column.high, column.name
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_rows_do_not_depend_on_the_batch() -> None:
     a = run(planned())
     b = run(planned(batch_size=7, threads=2))
@@ -130,6 +131,7 @@ def test_a_batch_alone_gives_its_rows() -> None:
     assert third.equals(run(plan).slice(20, 10).combine_chunks())
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("sky_noise", ["none", "annulus"])
 def test_stored_rows_draw_the_pixels_again_that_were_scored(sky_noise: str) -> None:
     noisy = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5, "sky_noise": sky_noise}
@@ -205,6 +207,7 @@ class Spread(Brightness):
         return stamps[:, self.band].std(axis=(1, 2))
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("band", [0, 1, 2])
 def test_sky_noise_of_the_depth_is_given_to_hosts_without_noise(band: int) -> None:
     table = hosts_table()
@@ -222,6 +225,7 @@ def test_sky_noise_of_the_depth_is_given_to_hosts_without_noise(band: int) -> No
     assert out.equals(run(planned(table, noiseless, sky_noise="psfdepth", batch_size=7), Spread(band)))
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_sky_noise_of_the_annulus_is_as_much_again() -> None:
     quiet = run(planned(), scorer=Spread(2)).column("host_score").to_numpy()
     noisy = run(planned(sky_noise="annulus"), scorer=Spread(2)).column("host_score")

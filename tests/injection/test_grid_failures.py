@@ -59,6 +59,7 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
     assert out.column("log_prior").null_count == 0
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
     """A failed injection is tried again with another host, like a failed load; the row is the one of that host."""
     plan = planned()
@@ -88,6 +89,7 @@ def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
     assert out.equals(run(planned(load=unreadable)))
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted(bad: float) -> None:
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
@@ -105,6 +107,7 @@ def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted(bad: float) -> Non
     assert "non-finite pixels" in strict.column("reason")[0].as_py()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_scorer_without_an_answer_fails_its_row_only() -> None:
     class Moody(Brightness):
         def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:

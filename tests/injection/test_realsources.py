@@ -121,6 +121,7 @@ def bank_params(path: Path, **changes: object) -> dict[str, object]:
     return {"path": str(path), "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": None, **changes}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_grid_of_real_galaxies(bank: SourceBank, tmp_path: Path) -> None:
     banks.write_bank(tmp_path / "bank.h5", bank)
     chosen = bank_params(tmp_path / "bank.h5")
@@ -169,6 +170,7 @@ def test_the_grid_says_which_catalogue_or_images_are_missing(real_data: Path) ->
         planned(real_sources=bank_params(Path("absent.fits"), cleaning=cleaning))
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_grid_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     cleaning = {"min_snr": 20.0, "psf_correction": {"fwhm_arcsec": 0.06, "max_amplification": 5.0}}
     real = bank_params(real_data / COSMOS, cleaning=cleaning, max_pixel_arcsec=0.06)

@@ -144,6 +144,7 @@ def test_sources_of_a_bank_are_its_galaxies(tmp_path: Path) -> None:
     assert source_model(rendering, chosen.model_copy(update={"sources": "sersic"})) is PARAMETRIC
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_stamps_of_a_bank_of_cosmos_galaxies(real_data: Path, tmp_path: Path) -> None:
     """The light is that of the source's magnitude, lensed; PSF and zero point are the survey's."""
     path = tmp_path / "bank.h5"

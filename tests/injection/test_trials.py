@@ -77,6 +77,7 @@ def test_a_trial_is_the_same_in_all_variants(answers: dict[str, pa.Table]) -> No
         assert table["host_probability"].equals(first["host_probability"])
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_neither_the_batch_nor_other_hosts_change_a_trial(answers: dict[str, pa.Table]) -> None:
     for name, table in in_all(bright(), setting(batch_size=5, threads=2)).items():
         assert table.equals(answers[name]), name
@@ -107,6 +108,7 @@ def test_offsets_are_restricted_and_otherwise_as_the_prior_draws_them(answers: d
     np.testing.assert_allclose((held**2 - 0.01) / (0.55**2 - 0.01), (free**2 - 0.01) / 0.99)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_host_that_cannot_be_used_fails_its_trial_and_is_not_replaced() -> None:
     def broken(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         if "test:host_003" in galaxy_ids:

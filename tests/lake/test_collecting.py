@@ -74,6 +74,7 @@ def root(written: Path, tmp_path: Path) -> DataRoot:
     return DataRoot.of(shutil.copytree(written, tmp_path / "data"))
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_only_what_no_commit_and_no_pin_names_is_removed(root: DataRoot) -> None:
     assert collect(root) == 1
     assert [row["n"] for row in query(root, COUNT).to_pylist()] == [3, 1]
@@ -94,6 +95,7 @@ def test_a_branch_that_is_deleted_is_kept_by_its_tag_and_then_by_the_reflog(root
     assert query(root, COUNT, at="main").num_rows == 1
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("kind", ["stash", "index", "detached", "merged away"])
 def test_whatever_git_can_reach_is_kept(kind: str, root: DataRoot) -> None:
     collect(root)
@@ -224,6 +226,7 @@ def test_writers_and_those_who_change_files_exclude_each_other(root: DataRoot) -
         pass
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_lake_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stores.bucket(monkeypatch) as uri:
         root = DataRoot.of(tmp_path / "data", f"{uri}/tables")

@@ -63,6 +63,7 @@ def in_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Depot]
         yield Depot.at(f"{uri}/team")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_clone_reads_what_was_pushed_at_the_pinned_versions(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     sent = push(root, remote, pinned(root))
     assert (sent.slices, sent.problems) == (2, ())
@@ -89,6 +90,7 @@ def test_both_are_idempotent(root: DataRoot, remote: Depot, tmp_path: Path) -> N
     assert remote.sizes() == before
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_versions_of_another_revision_come_too(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     git = ["git", "-C", str(root.local), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git[:3], "init", "-q"], check=True)
@@ -167,6 +169,7 @@ def test_another_table_of_the_same_name_is_left_alone(root: DataRoot, remote: De
     assert delta.read(other, "gates", ["name"], ["s-a"]).to_pylist() == [{"name": "mine"}]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_of_two_who_wrote_on_the_same_version_the_second_is_told(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     push(root, remote, pinned(root))
     clone = cloned(root, tmp_path / "clone")
@@ -186,6 +189,7 @@ def test_of_two_who_wrote_on_the_same_version_the_second_is_told(root: DataRoot,
         query(clone, COUNT)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_two_who_push_at_the_same_time_do_not_both_succeed(
     root: DataRoot, remote: Depot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +222,7 @@ def test_a_remote_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.
         Depot.at("s3://team/lake").require_place()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_an_object_store_is_a_remote(root: DataRoot, in_store: Depot, tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="there is no bucket missing"):
         Depot.at("s3://missing/team").require_place()
@@ -312,6 +317,7 @@ def forked(root: DataRoot, remote: Depot, tmp_path: Path) -> DataRoot:
     return clone
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("with_their_cards", [False, True])
 def test_after_a_merge_both_have_all_slices(
     with_their_cards: bool, root: DataRoot, remote: Depot, forked: DataRoot
@@ -333,6 +339,7 @@ def test_after_a_merge_both_have_all_slices(
     assert len(list((forked.local / "lake" / ".replaced").iterdir())) == 1, "the clone's table is kept"
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("moment", ["ready", "aside", "in place", "published"])
 def test_a_merge_that_was_cut_off_is_finished(
     moment: str, remote: Depot, forked: DataRoot, monkeypatch: pytest.MonkeyPatch
@@ -363,6 +370,7 @@ def test_a_merge_that_was_cut_off_is_finished(
     assert query(forked, COUNT).num_rows == 3
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_tables_made_apart_become_one(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     push(root, remote, pinned(root))
     other = DataRoot.of(tmp_path / "other" / "data")
@@ -375,6 +383,7 @@ def test_tables_made_apart_become_one(root: DataRoot, remote: Depot, tmp_path: P
     assert len({entry.pin.table_id for entry in cards.slices(other, "gates")}) == 1
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_version_that_was_written_over_is_not_read(root: DataRoot, remote: Depot, forked: DataRoot) -> None:
     old = cards.read_slice(forked, "gates", "s-d")
     merge(forked, remote, pinned(forked))
@@ -383,6 +392,7 @@ def test_a_version_that_was_written_over_is_not_read(root: DataRoot, remote: Dep
         delta.read(forked, "gates", slices=["s-d"])
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_rows_that_are_nowhere_cannot_be_merged(root: DataRoot, remote: Depot, forked: DataRoot) -> None:
     shutil.rmtree(forked.table("gates"))
     write(forked, "e", gate("e", "x"))

@@ -35,6 +35,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> CheckpointScorer:
     return CheckpointScorer(publish(result, folder / "demo1", Manifest("m", "f00d"), *splits))
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_network_with_conditions_scores_them_as_it_was_trained_on_them(scorer: CheckpointScorer) -> None:
     stamps, _ = ring_stamps(6, 3)
     seeing = np.linspace(0.9, 1.9, 6)[:, None]

@@ -71,6 +71,7 @@ def test_empty_split_and_missing_metadata(tmp_path: Path, small: TrainParams) ->
     assert isinstance(rows, pa.Table)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_stamps_that_would_fill_the_memory_are_trained_on_from_a_file_bit_for_bit(
     tmp_path: Path, small: TrainParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

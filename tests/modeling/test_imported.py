@@ -73,6 +73,7 @@ def saved_by_training(network: torch.nn.Module, path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_reference_checkpoint_scores_as_its_own_network_does(
     tmp_path: Path, like: TrainParams, network: torch.nn.Module
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_reference_checkpoint_scores_as_its_own_network_does(
     np.testing.assert_allclose(scorer.score(stamps), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_files_of_weights_alone_give_the_same_checkpoint(
     tmp_path: Path, like: TrainParams, network: torch.nn.Module
 ) -> None:
@@ -231,6 +233,7 @@ def test_weights_that_are_no_finite_arrays_or_claim_terabytes_are_refused(
     assert not (tmp_path / "ref").exists()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_parameters_are_weights_and_what_cannot_be_an_epoch_or_an_auc_is_not_believed(
     tmp_path: Path, small_like: TrainParams, small_network: torch.nn.Module
 ) -> None:

@@ -54,7 +54,7 @@ ORIGIN = Origin(FINGERPRINT, 7, CODE)
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(whole_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the history in it: making one takes seconds."""
     made = DataRoot.of(tmp_path_factory.mktemp("mlflow"))
     pastruns.import_history(made)
@@ -350,6 +350,7 @@ def test_no_room_for_runs_and_their_figures_is_told(root: DataRoot) -> None:
     assert refused(lambda: pictured(root, "curve.png", bytes(300_000)), 200_000).name == "curve.png"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     odd = DataRoot.of(tmp_path / "data")
     odd.mlflow_database.mkdir(parents=True)
@@ -479,6 +480,7 @@ def test_trained_and_historical_generations_of_one_name_stay_apart(root: DataRoo
     assert len(RunStore(root).find({"generation": "gen4", "source": "trained"})) == 2
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("content", [b"", b"not a database at all"])
 def test_a_broken_database_is_told(content: bytes, tmp_path: Path) -> None:
     broken = DataRoot.of(tmp_path / "data")

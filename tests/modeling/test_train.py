@@ -27,6 +27,7 @@ from tests.modeling.runs import same, tensors, whole_run
 Splits = tuple[TrainingArrays, TrainingArrays]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_learns_and_repeats_bit_for_bit(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     params = small.model_copy(update={"loop": small.loop.model_copy(update={"epochs": 12})})
     result = train(params, *splits, tmp_path / "a")
@@ -36,6 +37,7 @@ def test_learns_and_repeats_bit_for_bit(tmp_path: Path, small: TrainParams, spli
     assert [row.epoch for row in result.rows] == list(range(1, 13))
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_portions_of_a_batch_do_not_matter(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     """Without batch statistics in the way: the gradient of the head is that of the whole batch."""
     losses = []
@@ -48,6 +50,7 @@ def test_portions_of_a_batch_do_not_matter(tmp_path: Path, small: TrainParams, s
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_frozen_epochs_leave_the_backbone(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     loop = small.loop.model_copy(update={"frozen_epochs": 1, "keep_every_epochs": 1, "epochs": 2})
     train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
@@ -59,6 +62,7 @@ def test_frozen_epochs_leave_the_backbone(tmp_path: Path, small: TrainParams, sp
     assert not torch.equal(first[name], second[name])
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_only_the_best_epochs_are_kept(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     loop = small.loop.model_copy(update={"epochs": 4, "keep_every_epochs": 1, "keep_best_epochs": 2})
     result = train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
@@ -66,6 +70,7 @@ def test_only_the_best_epochs_are_kept(tmp_path: Path, small: TrainParams, split
     assert {path.name for path in tmp_path.glob("epoch-*")} == {f"epoch-{row.epoch:04d}.safetensors" for row in best}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_patience_stops(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     loop = small.loop.model_copy(update={"patience": 1, "epochs": 30})
     result = train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
@@ -100,6 +105,7 @@ def test_too_few_rows_and_foreign_work_are_refused(tmp_path: Path, small: TrainP
         train(small.model_copy(update={"seed": 7}), *splits, tmp_path)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_finished_run_answers_at_once(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     rows: list[int] = []
     first = train(small, *splits, tmp_path)
@@ -108,6 +114,7 @@ def test_a_finished_run_answers_at_once(tmp_path: Path, small: TrainParams, spli
     assert rows == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("name", ["epochs.jsonl", "best.safetensors"])
 def test_a_full_disk_names_the_file_and_the_run_goes_on_when_there_is_room(
     tmp_path: Path, small: TrainParams, splits: Splits, name: str
@@ -126,6 +133,7 @@ def test_a_full_disk_names_the_file_and_the_run_goes_on_when_there_is_room(
     assert same(tmp_path / "work" / "best.safetensors", tmp_path / "whole" / "best.safetensors")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     train(small, *splits, tmp_path)
     log = tmp_path / "epochs.jsonl"
@@ -135,6 +143,7 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     assert log.read_text() == whole
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -212,6 +221,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, straight: tuple
     assert rows[0] == rows[1]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_saves_within_an_epoch_and_logs_its_start_and_end(
     tmp_path: Path, small: TrainParams, splits: Splits, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -66,6 +66,7 @@ def test_every_declared_diagnostic_and_parameter_has_a_name_of_ours() -> None:
         }  # fmt: skip
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_without_the_truth_of_a_simulated_survey_no_campaign_takes_its_lenses_for_unknown(project: Project) -> None:
     (project.data.truth / BARE_HOSTS).unlink()
     with pytest.raises(
@@ -74,6 +75,7 @@ def test_without_the_truth_of_a_simulated_survey_no_campaign_takes_its_lenses_fo
         diagnosing.repeat(project, "D01", "demo1")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_campaign_is_stored_as_a_run_of_its_own(project: Project) -> None:
     run, outcome = diagnosing.repeat(project, "d01", "demo1")
     assert run == "D01-demo1"
@@ -89,6 +91,7 @@ def test_a_campaign_is_stored_as_a_run_of_its_own(project: Project) -> None:
     assert query(project.data, f"select * from gates where run_id = '{run}'").num_rows == 0
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_campaign_on_what_does_not_count_says_so(project: Project, caplog: pytest.LogCaptureFixture) -> None:
     diagnosing.repeat(project, "D01", "demo1")
     assert "does not count" not in caplog.text
@@ -103,6 +106,7 @@ def test_a_budget_is_made_with_what_it_reads() -> None:
             assert {"real_lenses", "transplants", "sensitivity", "closure"} <= set(one.diagnostics), name
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_what_was_made_of_an_invalid_finder_is_invalid(project: Project) -> None:
     diagnosing.repeat(project, "D01", "demo2")
     diagnosing.forget_campaigns(project.data, "demo1")
@@ -112,6 +116,7 @@ def test_what_was_made_of_an_invalid_finder_is_invalid(project: Project) -> None
     assert "D01-demo2" not in {one.run for one in registry.own_runs(project)}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_it_is_described_beside_the_reference(project: Project) -> None:
     _, outcome = diagnosing.repeat(project, "D01", "demo1")
     words = "\n".join(diagnosing.described("D01", "demo1", outcome))
@@ -125,6 +130,7 @@ def test_it_is_described_beside_the_reference(project: Project) -> None:
     assert (second["here"], second["reference"]) == ("not measured", "0.1 [0.05, 0.15]")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_command_prints_all_or_gives_the_comparison_alone(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

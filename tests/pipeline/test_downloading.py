@@ -134,6 +134,7 @@ def content(project: Project, release_: Release) -> None:
             assert path.read_bytes() == release_.files[served]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_region_through_ra_zero_gets_its_sweeps_and_coadds(project: Project, served: tuple[Release, Server]) -> None:
     outcomes = get(project, Box(359.9, 0.1, -0.05, 0.05))
     assert {outcome.state for outcome in outcomes} == {"fetched"}
@@ -149,6 +150,7 @@ def test_a_region_through_ra_zero_gets_its_sweeps_and_coadds(project: Project, s
     assert agent.endswith("(me@example.org)")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_bricks_by_name_and_only_one_kind(project: Project, served: tuple[Release, Server], caplog: Any) -> None:
     outcomes = get(project, None, "1500p020", what=("coadds",))
     assert len(outcomes) == 7
@@ -160,6 +162,7 @@ def test_bricks_by_name_and_only_one_kind(project: Project, served: tuple[Releas
             get(project, None, bad)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_an_interrupted_file_goes_on_where_it_ended(project: Project, served: tuple[Release, Server]) -> None:
     found, _ = served
     path = f"/sweep/10.1/{SWEEPS[0]}"
@@ -179,6 +182,7 @@ def test_an_interrupted_file_goes_on_where_it_ended(project: Project, served: tu
     content(project, found)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_file_that_changed_in_between_is_begun_anew(project: Project, served: tuple[Release, Server]) -> None:
     found, _ = served
     folder = project.folder / "data/dr10/sweeps"
@@ -190,6 +194,7 @@ def test_a_file_that_changed_in_between_is_begun_anew(project: Project, served: 
     content(project, found)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_wrong_pixels_web_pages_and_missing_files_are_not_taken(
     project: Project, served: tuple[Release, Server]
 ) -> None:
@@ -218,6 +223,7 @@ def test_wrong_pixels_web_pages_and_missing_files_are_not_taken(
     assert {outcome.state for outcome in get(project, None, "0001p000", what=("coadds",))} == {"fetched"}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_damaged_file_is_fetched_again(project: Project, served: tuple[Release, Server], caplog: Any) -> None:
     get(project, None, "0004p000")
     path = project.folder / "data/dr10/sweeps" / SWEEPS[0]
@@ -228,6 +234,7 @@ def test_a_damaged_file_is_fetched_again(project: Project, served: tuple[Release
     content(project, served[0])
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_packed_table_that_the_server_calls_encoded_arrives_as_it_is(
     project: Project, served: tuple[Release, Server]
 ) -> None:
@@ -256,6 +263,7 @@ def command(project: Project, *arguments: str, **more: Any) -> Any:
     return CliRunner().invoke(dhs, ["download", "--project", str(project.folder), *arguments], **more)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_command_plans_asks_and_fetches(
     project: Project, served: tuple[Release, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

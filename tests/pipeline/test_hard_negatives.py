@@ -61,6 +61,7 @@ def project(once: Callable[[str, Callable[[Path], object]], Path], tmp_path: Pat
     return made
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_controls_that_the_scorer_takes_for_lenses_are_marked_and_the_rest_is_the_base(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def positions(ra: np.ndarray, dec: np.ndarray) -> pa.Table:
     return pa.table({"galaxy_id": [str(i) for i in range(len(ra))], "ra": ra, "dec": dec})
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_galaxy_whose_stamp_holds_a_listed_position_is_no_host(caplog: pytest.LogCaptureFixture) -> None:
     """Against astropy's offsets: round the sky, at the wrap of right ascension, at high declination."""
     rng = np.random.default_rng(3)

@@ -63,7 +63,7 @@ def disagreeing(project: Project) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def reference(whole_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one import, which tests only read."""
     made = project_in(tmp_path_factory.mktemp("reference"))
     imported_from(made, reference_rows())
@@ -181,6 +181,7 @@ def test_injections_that_change_with_the_threshold_are_listed(tmp_path: Path) ->
     assert "the same cell and bin at another threshold" in found["explanation"].to_list()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_stated_marginals_are_compared_and_not_stored(project: Project) -> None:
     rows = [row for row in jeffreys(reference_rows()) if row["source_mag_bin"] == "all"]
     nothing = dict.fromkeys(("theta_e", "psf_fwhm", "depth_5sig", "sufficient", "ci68_lo", "ci68_hi"), "")
@@ -215,6 +216,7 @@ def test_a_row_that_cannot_be_used_is_counted_with_its_reason(
     assert len(found.kept) == len(rows) - 1
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_of_equal_rows_one_counts_and_of_different_ones_none(project: Project) -> None:
     rows = reference_rows()
     first, second = rows[0], rows[8]
@@ -255,6 +257,7 @@ def test_what_is_not_declared_or_lacks_columns_is_refused_and_leaves_nothing(pro
     assert cards.tables(project.data) == []
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_registered_prior_is_kept_with_its_content(project: Project) -> None:
     table, about = write(project.folder, reference_rows(), facts(source_mag_families={"lensed": "lensed r magnitude"}))
     import_cells(project, Given.of(table, about, "v1", {}), "ref")
@@ -284,6 +287,7 @@ def own_slice(project: Project, name: str) -> pd.DataFrame:
     return rows.to_pandas()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_our_own_table_comes_back_from_its_export_without_a_disagreement(project: Project) -> None:
     own = own_slice(project, "demo1")
     table = project.folder / "own.csv"
@@ -340,6 +344,7 @@ def test_the_rate_of_a_threshold_is_that_of_all_its_cells_or_none(tmp_path: Path
     assert counted.loc[counted["cell"] != "marginal", "fpr_reached"].nunique() == 3
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_names_of_ours_are_not_taken_and_an_import_can_be_forgotten(project: Project) -> None:
     own_slice(project, "demo9")
     for name in ("demo9", "main", project.audited[0]):
@@ -352,6 +357,7 @@ def test_names_of_ours_are_not_taken_and_an_import_can_be_forgotten(project: Pro
     assert asked(project, "select distinct generation from completeness")["generation"].to_list() == ["demo1"]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_lost_import_is_imported_again_since_no_stage_makes_it(project: Project) -> None:
     imported_from(project, reference_rows())
     shutil.rmtree(project.data.table("completeness"))
@@ -372,6 +378,7 @@ def objects(folder: Path, meta: dict[str, Any], text: str, missed: str | None = 
 LISTED = {"prior": "not recorded", "threshold": 0.5, "simulated": 4}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_complete_list_becomes_completeness_and_rows(project: Project) -> None:
     text = "id,found,score,theta_e,src_mag\na,true,0.9,1.2,23.5\nb,no,0.1,1.7,24.5\nc,1,0.4,1.3,24.5\nd,no,,1.4,23\n"
     meta = {**LISTED, "theta_e_edges": [1, 1.5, 2], "src_mag_edges": [23, 24, 25]}
@@ -388,6 +395,7 @@ def test_a_complete_list_becomes_completeness_and_rows(project: Project) -> None
     assert asked(project, "select count(*) as n from foreign_objects where found")["n"][0] == 2
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_two_lists_are_joined(project: Project) -> None:
     given, lost = objects(project.folder, LISTED, "id\na\nb\nc\n", "id,score\nd,0.2\n")
     import_objects(project, given, lost, "lists")
@@ -414,6 +422,7 @@ def test_an_incomplete_list_is_refused(
     assert cards.tables(project.data) == []
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_commands_take_what_the_file_of_facts_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "params.yaml").write_text((Path(__file__).parents[2] / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)

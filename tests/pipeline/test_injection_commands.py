@@ -87,6 +87,7 @@ def setting(**changes: Any) -> Setting:
     return chosen_setting(params.load(Path()), depth=(24.0, 23.4, 22.5), min_source_snr=30.0, seed=5, **given)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize(
     "options",
     [
@@ -106,6 +107,7 @@ def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) 
     assert imread(tmp_path / "a.png").shape[0] > 300
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_sheet_that_finds_no_room_leaves_the_one_that_was_there(tmp_path: Path) -> None:
     sheet = tmp_path / "a.png"
     asked = ("render", "--n", "2", "--hosts", "none", "--out", str(sheet))
@@ -177,6 +179,7 @@ class Keeping(finders.Brightness):
         return super().score(stamps)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_pixels_drawn_again_are_those_that_were_scored() -> None:
     kept: list[Any] = []
     made = setting(hosts="hosts", **NOISY, source_model="bank.h5")
@@ -189,6 +192,7 @@ def test_pixels_drawn_again_are_those_that_were_scored() -> None:
     np.testing.assert_allclose(made.measured(again)["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("host_model", [IM1, IM2])
 def test_the_sheet_of_inject_shows_what_was_scored(host_model: HostModel, tmp_path: Path) -> None:
     """Noise, suppression, shapes of the hosts and a host that cannot be loaded: all as the finder was shown them."""
@@ -221,6 +225,7 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: HostModel, tmp_pa
         np.testing.assert_allclose(rows["lens_pa_rad"].to_numpy(), angle)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     made = setting(source_model="bank.h5")
     bank = made.sources.bank
@@ -242,6 +247,7 @@ def test_real_galaxies_of_a_bank_are_used() -> None:
     assert rows["src_n"].null_count == 8
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_folder_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     found = setting(source_model=str(real_data / "sources" / "cosmos_btk"), hosts="none")
     drawn = examples(found, 4, {"src_mag_r": 22.0})

@@ -31,6 +31,8 @@ from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples
 from tests.pipeline.checkout import values_of
 
+pytestmark = pytest.mark.usefixtures("whole_stage")
+
 PIXELS, NAME = 101, "keeping"
 Pair = tuple[np.ndarray, np.ndarray]
 

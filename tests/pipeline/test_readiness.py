@@ -67,6 +67,7 @@ def files(project: Project) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_dry_run_says_what_would_be_trained_on_what_and_changes_nothing(project: Project) -> None:
     before = files(project)
     found = readiness(project, chain(project, Wanted("demo2", SMALL[1:3])))
@@ -159,6 +160,7 @@ def test_a_dry_run_counts_stamps_as_they_are_held_and_says_where(
     assert "GB of disk are needed and 0.0 GB are free" in readiness(project, wanted)[-1].found
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_weights_of_imagenet_are_looked_for_before_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_parent_of_another_network_is_refused(project: Project, with_demo1: Pr
     assert not with_demo1.data.checkpoints("demo2").exists()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_manifest_whose_checks_failed_is_refused_unless_they_are_accepted_by_name(project: Project) -> None:
     write_checks(project, AUDIT, [{"name": "overlap/galaxy_id", "passed": False, "detail": "3 in two splits"}])
     with pytest.raises(DataError, match=r"failed 1 of its checks: overlap/galaxy_id \(3 in two splits\)"):
@@ -204,6 +207,7 @@ def test_a_manifest_whose_checks_failed_is_refused_unless_they_are_accepted_by_n
     assert read_card(project.data.checkpoints("demo1")).config.accepted_checks == ("overlap/galaxy_id",)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize(
     ("change", "kind", "sentence"),
     [

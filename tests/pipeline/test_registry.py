@@ -71,6 +71,7 @@ def test_only_rows_of_the_run_in_question_are_read(project: Project, monkeypatch
     assert tables.count("experiments") == 1
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_replaced_checkpoint_is_superseded_and_stays_listed(project: Project) -> None:
     smallruns.diagnose(project, "demo1", "another")
     (old,) = [run for run in registry.own_runs(project) if run.status == "superseded"]
@@ -81,6 +82,7 @@ def test_a_replaced_checkpoint_is_superseded_and_stays_listed(project: Project) 
         registry.change(project, old.run, "invalidated", "x")
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_invalid_results_leave_tables_views_and_comparisons_and_come_back(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +106,7 @@ def test_invalid_results_leave_tables_views_and_comparisons_and_come_back(
     assert query(project.data, COUNTS).equals(before)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_what_was_made_from_an_invalid_run_is_invalid_until_restored_itself(project: Project) -> None:
     registry.change(project, "demo1", "invalidated", "trained on test galaxies")
     assert set(statuses(project).values()) == {"invalidated"}
@@ -118,6 +121,7 @@ def test_what_was_made_from_an_invalid_run_is_invalid_until_restored_itself(proj
     ]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_invalid_trials_leave_the_table_and_what_was_diagnosed_on_them(project: Project) -> None:
     assert statuses(project)["trials-demo1"] == "valid"
     registry.change(project, "trials-demo1", "invalidated", "the wrong gain")
@@ -129,6 +133,7 @@ def test_invalid_trials_leave_the_table_and_what_was_diagnosed_on_them(project: 
     assert statuses(project)["trials-demo1"] == "invalidated"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_an_invalidation_outlives_a_rerun_and_says_that_the_results_are_new(project: Project) -> None:
     registry.change(project, "evaluate-demo1", "invalidated", "wrong split")
     assert "made anew" not in registry.described(project, "evaluate-demo1")
@@ -225,6 +230,7 @@ def test_measures_taken_with_the_counts_of_a_grid_are_of_its_run(project: Projec
     assert "completeness-demo1" not in statuses(project)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_commands(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
     (project.folder / "params.yaml").write_text(yamltext.text(dict(project.values)))

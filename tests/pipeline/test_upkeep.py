@@ -45,6 +45,7 @@ def run(place: Path, *arguments: str) -> list[str]:
     return done.output.splitlines()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_what_nothing_refers_to_is_counted_and_then_removed(place: Path) -> None:
     files = set((place / "data" / "lake").rglob("*.parquet"))
     assert run(place, "lake", "gc")[-1].startswith("nothing to remove, ")
@@ -60,6 +61,7 @@ def test_what_nothing_refers_to_is_counted_and_then_removed(place: Path) -> None
     assert run(place, "lake", "gc", "--older-than", "0")[-1] == "nothing to remove"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_uploads_that_never_ended_are_counted_and_then_aborted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
