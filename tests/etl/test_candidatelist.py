@@ -194,11 +194,21 @@ def test_the_cases(cases: Path) -> None:
     assert positions(read_list(str(folder / "hms.csv"), GRADES)) == [(pytest.approx(150), 2, "A")]
 
 
-def test_real_lists(real_data: Path) -> None:
+@pytest.fixture(scope="module")
+def lenscat(real_data: Path) -> Path:
+    return real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv"
+
+
+@pytest.fixture(scope="module")
+def whole(lenscat: Path) -> CandidateList:
+    """All of lenscat, which takes a second to read."""
+    return read_list(str(lenscat), GRADES)
+
+
+def test_real_lists(real_data: Path, whole: CandidateList) -> None:
     desi = read_list(str(real_data / "catalogues" / "desi_candidates.csv"), GRADES)
     tiers = desi.rows["tier"].to_pylist()
     assert (desi.rows.num_rows, tiers.count("A"), tiers.count(None), desi.rejected.num_rows) == (5104, 435, 0, 0)
-    whole = read_list(str(real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv"), GRADES)
     assert whole.rows.num_rows + whole.rejected.num_rows == 32_838
     assert set(whole.rejected["reason"].to_pylist()) == {"the list repeats this name and position"}
     assert whole.rejected.num_rows == 1, "names repeat 646 times, at other positions"
@@ -371,7 +381,7 @@ def test_an_uncertainty_is_left_out(tmp_path: Path, text: str, number: float | N
     assert row["theta_e_arcsec"] == number
 
 
-def test_published_tables(real_data: Path) -> None:
+def test_published_tables(real_data: Path, lenscat: Path, whole: CandidateList) -> None:
     """SLACS in two forms gives the same places and Einstein radii; lenscat without the clusters of Lopes+04."""
     folder = real_data / "catalogues"
     plain = read_list(str(folder / "slacs/SLACS_table_selection.cat"), GRADES, grading="confirmed")
@@ -387,9 +397,8 @@ def test_published_tables(real_data: Path) -> None:
         assert row["ra"] == pytest.approx(known[row["name"]]["ra"], abs=5e-4)
         assert row["dec"] == pytest.approx(known[row["name"]]["dec"], abs=5e-4)
         assert row["theta_e_arcsec"] == pytest.approx(known[row["name"]]["theta_e_arcsec"], rel=0.3)
-    lenscat = str(folder / "lenscat_1.1.3/catalog.csv")
-    every = read_list(lenscat, GRADES).rows
-    some = read_list(lenscat, GRADES, types=["galaxy"], references="2005.04730|2206.02764").rows
+    every = whole.rows
+    some = read_list(str(lenscat), GRADES, types=["galaxy"], references="2005.04730|2206.02764").rows
     assert every.num_rows == some.num_rows
     count = [sum(tier is not None for tier in each["tier"].to_pylist()) for each in (every, some)]
     assert 4000 < count[1] < 5200 < count[0]

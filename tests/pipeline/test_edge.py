@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
-    text = said(monkeypatch, capsys, "render", "--hosts", "none", "--out", "file/arcs.png")
+    text = said(monkeypatch, capsys, "render", "--n", "1", "--hosts", "none", "--out", "file/arcs.png")
     assert text == f"dhs: file: {edge._CURES[errno.EEXIST]}\n"
 
 

@@ -98,7 +98,7 @@ def setting(**changes: Any) -> Setting:
     ],
 )
 def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) -> None:
-    common = ("render", "--n", "3", "--mag", "22", "--poisson-gain", "150", *options)
+    common = ("render", "--n", "2", "--mag", "22", "--poisson-gain", "150", *options)
     for name in ("a", "b"):
         assert dhs(*common, "--out", str(tmp_path / f"{name}.png")).exit_code == 0
     dhs(*common, "--seed", "7", "--out", str(tmp_path / "other.png"))
