@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,10 +105,22 @@ def sources(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     return columns
 
 
+_MADE: dict[tuple[object, ...], bytes] = {}
+"""Files that were made before, by what is in them: astropy takes longest to write their headers."""
+
+
+def _content(array: np.ndarray) -> tuple[object, ...]:
+    return (array.shape, array.dtype.str, hashlib.sha256(np.ascontiguousarray(array)).digest())
+
+
 def write_sweep(path: Path, columns: dict[str, np.ndarray], lower: bool = False) -> Path:
     """Write a sweep; ``lower`` as the releases with lower-case names."""
-    table = Table({name.lower() if lower else name: values for name, values in columns.items()})
-    table.write(path, overwrite=True)
+    named = {name.lower() if lower else name: np.asarray(values) for name, values in columns.items()}
+    key = ("sweep", *((name, *_content(values)) for name, values in named.items()))
+    if key not in _MADE:
+        Table(named).write(path, format="fits", overwrite=True)
+        _MADE[key] = path.read_bytes()
+    path.write_bytes(_MADE[key])
     return path
 
 
@@ -122,14 +136,19 @@ def write_brick(survey: Path, name: str, ra_deg: float, dec_deg: float, images: 
     folder.mkdir(parents=True, exist_ok=True)
     for kind, image in images.items():
         suffix = f"image-{kind}" if kind in BANDS else kind
-        whole = image.dtype.kind == "i"
-        compressed = fits.CompImageHDU(
-            image, wcs.to_header(), compression_type="RICE_1" if whole else "GZIP_2", quantize_level=0
-        )
-        fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(
-            folder / f"legacysurvey-{name}-{suffix}.fits.fz", overwrite=True
-        )
+        key = ("coadd", ra_deg, dec_deg, pixels, *_content(image))
+        if key not in _MADE:
+            _MADE[key] = _coadd(image, wcs)
+        (folder / f"legacysurvey-{name}-{suffix}.fits.fz").write_bytes(_MADE[key])
     return wcs
+
+
+def _coadd(image: np.ndarray, wcs: WCS) -> bytes:
+    kind = "RICE_1" if image.dtype.kind == "i" else "GZIP_2"
+    compressed = fits.CompImageHDU(image, wcs.to_header(), compression_type=kind, quantize_level=0)
+    file = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(file)
+    return file.getvalue()
 
 
 def write_bricks(survey: Path, bricks: dict[str, tuple[float, float]]) -> None:
