@@ -26,7 +26,7 @@ from analysis.records import (
     unmeasured,
 )
 from analysis.results.untouched import FEWEST
-from analysis.statistics.calibration import calibration_error, reliability
+from analysis.statistics.calibration import equal_width
 from analysis.statistics.intervals import TABLE_LEVEL
 from lake.config import LensShares
 
@@ -115,10 +115,10 @@ def label_noise(objects: pd.DataFrame, truth: Labels | None, params: Params, see
     if min(int(scored.tier_b.sum()), negatives) < FEWEST:
         counts = f"{int(scored.tier_b.sum()):,} lenses of Tier B and {negatives:,} negatives"
         return _nothing(f"{counts}, fewer than {FEWEST}", params)
-    listed = _figures(scored.probability, scored.labels, params)
-    rng = np.random.default_rng(seed)
-    simulated = {each: _simulated(scored, each, params, rng) for each in ASSUMPTIONS}
-    known = None if truth is None else _figures(scored.probability, truth, params)
+    figures, rng = _Figures(scored.probability, params), np.random.default_rng(seed)
+    listed = figures(scored.labels)
+    simulated = {each: _simulated(scored, figures, each, params, rng) for each in ASSUMPTIONS}
+    known = None if truth is None else figures(truth)
     measures = list(_measures(listed, simulated, known, len(objects)))
     change = _change(listed, simulated, params, int((scored.labels == 1).sum()))
     gates = (_gate(change, params), _checked(simulated, known, params))
@@ -127,21 +127,36 @@ def label_noise(objects: pd.DataFrame, truth: Labels | None, params: Params, see
     return Outcome("label_noise", (change, *measures), gates, findings=(said,), points=points)
 
 
-def _figures(probability: Floats, labels: Labels, params: Params) -> dict[str, float]:
-    """Recall and false-positive rate at each threshold, calibration error, expected over observed."""
-    found: dict[str, float] = {}
-    lens = labels == 1
-    for threshold in params.label_thresholds:
-        above = probability > threshold
-        found[f"recall/p{threshold:g}"] = float(above[lens].mean()) if lens.any() else np.nan
-        found[f"fpr/p{threshold:g}"] = float(above[~lens].mean()) if (~lens).any() else np.nan
-    curve = reliability(labels, probability, _CALIBRATION_BINS, TABLE_LEVEL)
-    found["ece"] = calibration_error(curve, curve.count)
-    found["expected_over_observed"] = float(probability.sum() / lens.sum()) if lens.any() else np.nan
-    return found
+class _Figures:
+    """Recall and false-positive rate at each threshold, calibration error, expected over observed, of sets of labels.
+
+    What does not depend on labels is counted once.
+    """
+
+    def __init__(self, probability: Floats, params: Params) -> None:
+        self.names, self.expected = [f"p{each:g}" for each in params.label_thresholds], probability.sum()
+        bins = equal_width(probability, _CALIBRATION_BINS)
+        above = probability[:, None] > np.array(params.label_thresholds)
+        self.columns = np.hstack([above, bins[:, None] == np.arange(_CALIBRATION_BINS)]).astype(np.float64)
+        self.objects = self.columns.sum(axis=0)
+        self.predicted = np.bincount(bins, probability, minlength=_CALIBRATION_BINS)
+
+    def __call__(self, labels: Labels) -> dict[str, float]:
+        lens = labels == 1
+        lenses, held, cut = int(lens.sum()), lens @ self.columns, len(self.names)
+        found: dict[str, float] = {}
+        for name, hit, above in zip(self.names, held, self.objects, strict=False):
+            found[f"recall/{name}"] = float(hit / lenses) if lenses else np.nan
+            found[f"fpr/{name}"] = float((above - hit) / (len(lens) - lenses)) if lenses < len(lens) else np.nan
+        gap = np.abs(held[cut:] - self.predicted)  # over the objects of a bin; an empty one has none
+        found["ece"] = float(gap.sum() / len(lens))
+        found["expected_over_observed"] = float(self.expected / lenses) if lenses else np.nan
+        return found
 
 
-def _simulated(scored: Scored, assumption: str, params: Params, rng: np.random.Generator) -> pd.DataFrame:
+def _simulated(
+    scored: Scored, figures: _Figures, assumption: str, params: Params, rng: np.random.Generator
+) -> pd.DataFrame:
     """Figures of every simulation, a row each."""
     parts = np.flatnonzero(scored.tier_b), np.flatnonzero(scored.labels == 0)
     bins = _bins(*(scored.probability[part] for part in parts))
@@ -156,7 +171,7 @@ def _simulated(scored: Scored, assumption: str, params: Params, rng: np.random.G
             odds = likely / (1.0 - likely)  # drawn without replacement, odds give nearly these chances, chances do not
             wrong = rng.choice(part, count, replace=False, p=odds / odds.sum())
             labels[wrong] = 1 - labels[wrong]
-        rows.append(_figures(scored.probability, labels, params))
+        rows.append(figures(labels))
     return pd.DataFrame(rows)
 
 

@@ -228,7 +228,8 @@ def fit(lenses: pd.DataFrame, negatives: pd.DataFrame, covariates: Sequence[str]
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     model = _model(used).fit(used, labels)
     dropped = sum(map(len, parts)) - len(values)
-    error = _error(model[:-1].transform(used), labels, model.predict_proba(used)[:, 1])
+    columns = model[:-1].transform(used)
+    error = _error(columns, labels, model[-1].predict_proba(columns)[:, 1])
     return Propensity(tuple(covariates), constant, known[0], len(known[1]), dropped, labels, used, folds, model, error)
 
 

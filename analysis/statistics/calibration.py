@@ -40,8 +40,13 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int, level: f
     """Reliability in equal-width bins, closed on the right except the first."""
     y, p = _checked(labels, probabilities)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    which = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, bins - 1)
-    return _curve(y, p, which, edges, level)
+    return _curve(y, p, equal_width(p, bins), edges, level)
+
+
+def equal_width(probabilities: Floats, bins: int) -> NDArray[np.int64]:
+    """Bin of each probability, of equal width and closed on the right except the first."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.clip(np.searchsorted(edges, probabilities, side="left") - 1, 0, bins - 1)
 
 
 def adaptive_reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int, level: float) -> Reliability:

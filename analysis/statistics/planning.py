@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
@@ -62,17 +61,19 @@ def host_correlation(found: ArrayLike, hosts: ArrayLike, cells: ArrayLike) -> fl
     Mean product of the residuals of pairs over the variance, both pooled over cells. The mean that is taken from each
     cell makes residuals of independent outcomes correlated by -1 / (n - 1), which is added.
     """
-    rows = pd.DataFrame({"y": np.asarray(found, np.float64), "host": np.asarray(hosts), "cell": np.asarray(cells)})
-    size = rows.groupby("cell")["y"].transform("size")
-    p = rows.groupby("cell")["y"].transform("mean")
-    rows = rows.assign(residual=rows["y"] - p, spread=p * (1.0 - p), size=size)[size > 1]
-    each = rows.groupby(["cell", "host"]).agg(
-        n=("y", "size"), total=("residual", "sum"), squares=("residual", lambda x: float((x * x).sum())),
-        spread=("spread", "first"), size=("size", "first"),
-    )  # fmt: skip
-    pairs = each["n"] * (each["n"] - 1)
-    variance = (pairs * each["spread"] * each["size"] / (each["size"] - 1)).sum()
+    y = np.asarray(found, np.float64)
+    cell = np.unique(np.asarray(cells), return_inverse=True)[1]
+    n = np.bincount(cell).astype(np.float64)
+    p = np.bincount(cell, y) / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread, residual = p * (1.0 - p), y - p[cell]
+        corrected = np.where(n > 1.0, spread / (n - 1.0), 0.0)
+    host = np.unique(np.asarray(hosts), return_inverse=True)[1]
+    keys, each = np.unique(cell * (int(host.max()) + 1) + host, return_inverse=True)
+    of, uses = keys // (int(host.max()) + 1), np.bincount(each).astype(np.float64)
+    pairs = uses * (uses - 1.0)
+    variance = (pairs * corrected[of] * n[of]).sum()
     if not variance > 0.0:
         return float("nan")
-    products = each["total"] ** 2 - each["squares"] + pairs * each["spread"] / (each["size"] - 1)
+    products = np.bincount(each, residual) ** 2 - np.bincount(each, residual**2) + pairs * corrected[of]
     return float(products.sum() / variance)

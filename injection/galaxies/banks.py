@@ -127,10 +127,10 @@ def _centre_and_radius(image: Images) -> tuple[Array, float]:
     """Centroid (x, y) and half-light radius (pixels); each pixel is divided in 25, for radii of a few pixels."""
     y, x = (np.asarray(axis) for axis in np.indices(image.shape))
     cx, cy = float((image * x).sum()), float((image * y).sum())
-    parts = (np.arange(5) - 2.0) / 5.0
-    radius = np.hypot(x[..., None, None] + parts - cx, y[..., None, None] + parts[:, None] - cy)
+    parts, lit = (np.arange(5) - 2.0) / 5.0, image != 0.0
+    radius = np.hypot(x[lit][:, None, None] + parts - cx, y[lit][:, None, None] + parts[:, None] - cy)
     rings = (radius.ravel() * _RINGS_PER_PX).astype(np.int64)
-    enclosed = np.cumsum(np.bincount(rings, np.repeat(image.ravel().astype(np.float64), 25) / 25.0))
+    enclosed = np.cumsum(np.bincount(rings, np.repeat(image[lit].astype(np.float64), 25) / 25.0))
     outer = (np.arange(len(enclosed)) + 1.0) / _RINGS_PER_PX
     return np.array([cx, cy]), float(np.interp(0.5, np.maximum.accumulate(enclosed), outer))
 

@@ -71,8 +71,15 @@ def _looked_up(values: Array, logs: Array, others: Array) -> Array:
 @lru_cache(maxsize=32)
 def _log_areas(beta: float) -> Array:
     """Logarithm of the area at each tabulated width, by Parseval's theorem: profile and pixel over all frequencies."""
+    k, weight, pixel = _pixel()
+    squared = transform(_WIDTHS_PX[:, None], beta, k) ** 2
+    return -np.log((2.0 * np.pi * k * weight * squared * pixel).sum(axis=1))
+
+
+@lru_cache(maxsize=1)
+def _pixel() -> tuple[Array, Array, Array]:
+    """Frequencies (width, node), their weights, and the squared transform of the pixel there, averaged over angles."""
     last = 2.0 / _WIDTHS_PX[:, None]
     k, weight = 0.5 * last * (_NODES + 1.0), 0.5 * last * _WEIGHTS
     pixel = (np.sinc(k[..., None] * np.cos(_ANGLES)) * np.sinc(k[..., None] * np.sin(_ANGLES))) ** 2
-    squared = transform(_WIDTHS_PX[:, None], beta, k) ** 2
-    return -np.log((2.0 * np.pi * k * weight * squared * pixel.mean(axis=-1)).sum(axis=1))
+    return k, weight, pixel.mean(axis=-1)

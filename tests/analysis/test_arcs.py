@@ -77,7 +77,7 @@ def test_the_renderer_alone_is_measured_where_the_truth_is_known(params):
     rng = np.random.default_rng(1)
     painted = stamps(20, rng)
     again = painted + rng.normal(0, 1e-4, painted.shape).astype(np.float32)
-    outcome = made(params, stamps(30, rng), stamps(40, rng), **{PAINTED: painted, RENDERED: again})
+    outcome = made(params, stamps(12, rng), stamps(15, rng), **{PAINTED: painted, RENDERED: again})
     deltas = [m.value for m in outcome.measures if m.name.endswith("/renderer_delta")]
     assert np.abs(deltas).max() < 0.1
     assert "the renderer alone changes none by more than 0.0" in outcome.findings[0].text
@@ -105,15 +105,15 @@ def test_what_is_not_known_of_an_arc_matches_nothing():
 def test_arcs_on_other_stamps_are_no_pairs(params):
     """The same arcs, injected where the seeing is worse: none is compared."""
     rng = np.random.default_rng(1)
-    held = {REAL: stamps(30, rng), INJECTED: stamps(40, rng)}
-    worse = {REAL: alike(30), INJECTED: alike(40).assign(**{SEEING: 1.5})}
+    held = {REAL: stamps(12, rng), INJECTED: stamps(15, rng)}
+    worse = {REAL: alike(12), INJECTED: alike(15).assign(**{SEEING: 1.5})}
     outcome = compared(ArcStamps(held, worse, ANNULUS), SURVEY, params)
     assert "0 pairs are alike in SNR, radius, area, colour, seeing and depth" in outcome.gates[0].rule
 
 
 @pytest.mark.parametrize(
     ("real", "injected", "why"),
-    [(4, 40, "4 real arcs are found, fewer than 10"), (0, 40, "0 real arcs"), (30, 3, "3 injected arcs are found")],
+    [(4, 12, "4 real arcs are found, fewer than 10"), (0, 12, "0 real arcs"), (12, 3, "3 injected arcs are found")],
 )
 def test_too_few_arcs_are_not_measured(params, real, injected, why):
     rng = np.random.default_rng(1)

@@ -64,17 +64,15 @@ def injections(n: int, hosts: int, seed: int) -> pd.DataFrame:
 def test_it_finds_known_probabilities() -> None:
     _, radii, values, found = drawn(30_000, 3_000, 0)
     basis = Basis.of(radii, values, SIGNS)
-    p = fit(basis, basis.columns(radii, values), found)(radii, values)
-    truth = probability(radii, values)
+    model = fit(basis, basis.columns(radii, values), found)
+    p, truth = model(radii, values), probability(radii, values)
     assert np.sqrt(np.mean((p - truth) ** 2)) < 0.02
     for radius in RADII:
         here = radii == radius
         assert p[here].mean() == pytest.approx(truth[here].mean(), abs=0.03)
     for between in (0.85, 1.1, 1.4, 1.75, 2.2):
         at = np.full(len(values), between)
-        assert fit(basis, basis.columns(radii, values), found)(at, values).mean() == pytest.approx(
-            probability(at, values).mean(), abs=0.03
-        )
+        assert model(at, values).mean() == pytest.approx(probability(at, values).mean(), abs=0.03)
 
 
 @pytest.mark.parametrize("sense", [1.0, -1.0])

@@ -11,19 +11,22 @@ from lake.errors import ParameterError
 from tests.analysis.coverage import hull
 
 
-def outcomes(rng: np.random.Generator, share: float, correlation: float, uses: int, hosts: int) -> np.ndarray:
-    """Numbers found (host): beta-binomial, whose outcomes within a host have this correlation."""
+def outcomes(
+    rng: np.random.Generator, share: float, correlation: float, uses: int, hosts: int | tuple[int, int]
+) -> np.ndarray:
+    """Numbers found (host) or (sample, host): beta-binomial, whose outcomes within a host have this correlation."""
     if correlation == 0.0:
         return rng.binomial(uses, share, hosts)
     total = 1.0 / correlation - 1.0
     return rng.binomial(uses, rng.beta(share * total, (1.0 - share) * total, hosts))
 
 
-def width(found: np.ndarray, uses: int) -> float:
-    k, m = found.sum(), len(found)
-    sums = ClusterSums(*(np.array([float(x)]) for x in (m, found @ found, uses * k, uses * uses * m)))
-    low, high = clustered([k], [m * uses], sums, TABLE_LEVEL)
-    return float(high[0] - low[0])
+def widths(found: np.ndarray, uses: int) -> np.ndarray:
+    """Of the intervals of samples (sample, host)."""
+    k, m = found.sum(axis=1).astype(float), np.full(len(found), float(found.shape[1]))
+    sums = ClusterSums(m, (found**2).sum(axis=1).astype(float), uses * k, uses * uses * m)
+    low, high = clustered(k, m * uses, sums, TABLE_LEVEL)
+    return high - low
 
 
 CASES = [(0.1, 0.0, 1), (0.05, 0.3, 5), (0.35, 0.32, 5), (0.5, 0.6, 2)]
@@ -35,8 +38,8 @@ def test_simulated_samples_have_the_planned_width(share, correlation, uses):
     plan = needed(0.06, share, correlation, uses)
     assert plan.high - plan.low <= 0.06
     assert plan.injections == plan.hosts * uses
-    widths = [width(outcomes(rng, share, correlation, uses, plan.hosts), uses) for _ in range(300)]
-    assert np.mean(widths) == pytest.approx(0.06, rel=0.04)
+    found = outcomes(rng, share, correlation, uses, (300, plan.hosts))
+    assert widths(found, uses).mean() == pytest.approx(0.06, rel=0.04)
     fewer = expected(share, correlation, uses, plan.hosts - 1)
     assert fewer.high - fewer.low > 0.06
 

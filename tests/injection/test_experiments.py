@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
@@ -149,6 +150,14 @@ def pairs(per_radius: int, table: pa.Table | None = None) -> dict[str, pa.Table]
     return in_all(experiment, setting(table), table)
 
 
+def trials_of_pairs(per_radius: int, table: pa.Table) -> pd.DataFrame:
+    """Which hosts are used, in the variant of all hosts; nothing is injected."""
+    experiment = host_pairs.host_pairs(HostPairParams(per_radius=per_radius))
+    base = setting(table, **experiment.grid)
+    (variant,) = (one for one in experiment.variants if one.name == "all_independent")
+    return variant.rows(base, experiment.trials(base)).to_pandas()
+
+
 def test_the_four_corners_share_lens_source_and_conditions() -> None:
     found = pairs(20)
     assert tuple(found) == judged_pairs.CORNERS
@@ -170,9 +179,8 @@ def test_the_four_corners_share_lens_source_and_conditions() -> None:
 
 @pytest.mark.usefixtures("whole_stage")
 def test_hosts_are_used_again_only_where_there_are_too_few() -> None:
-    once = pairs(30)["all_independent"].to_pandas()
-    assert once.groupby("bin")["galaxy_id"].nunique().tolist() == [30, 30]
-    few = pairs(30, hosts_table().slice(0, 10))["all_independent"].to_pandas()
+    many, few = (trials_of_pairs(30, table) for table in (hosts_table(), hosts_table(10)))
+    assert many.groupby("bin")["galaxy_id"].nunique().tolist() == [30, 30]
     assert few["trial_id"].is_unique
     assert few.groupby(["bin", "galaxy_id"]).size().unique().tolist() == [3]
 

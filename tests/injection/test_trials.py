@@ -115,7 +115,7 @@ def test_a_host_that_cannot_be_used_fails_its_trial_and_is_not_replaced() -> Non
             raise DataError("its shard is gone")
         return load_hosts(galaxy_ids)
 
-    found = in_all(bright(hosts_per_bin=60), setting(load=broken))
+    found = in_all(bright(hosts_per_bin=8), setting(hosts_table(8), load=broken))
     for table in found.values():
         failed = table.filter(pc.equal(table["status"], "failed"))
         assert set(failed["galaxy_id"].to_pylist()) == {"test:host_003"}
