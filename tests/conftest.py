@@ -21,6 +21,7 @@ import pytest
 
 from lake.gc_tuning import OBJECTS_BETWEEN_SEARCHES
 from lake.root import DataRoot
+from tests import sourcecode
 
 # Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -143,6 +144,12 @@ def once(run_folder: Path) -> Callable[[str, Callable[[Path], object]], Path]:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session")
+def used(once: Callable[[str, Callable[[Path], object]], Path]) -> sourcecode.Uses:
+    """What each module of the project imports and calls."""
+    return sourcecode.read(once("sourcecode", sourcecode.write))
 
 
 @pytest.fixture

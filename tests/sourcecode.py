@@ -1,11 +1,17 @@
-"""What the modules of the project import and call, by their syntax trees; each file is parsed once a process."""
+"""What the modules of the project import and call, by their syntax trees; each file is parsed once a run."""
 
 from __future__ import annotations
 
 import ast
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from pipeline.project.codecards import PACKAGES
+
+PROJECT = Path(__file__).resolve().parents[1]
+MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py"))
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,21 @@ class Used:
     """As (what it is called on, name)."""
 
 
-@cache
-def used(path: Path) -> Used:
+Uses = Callable[[Path], Used]
+"""What a module of the project uses (fixture ``used``)."""
+
+
+def write(folder: Path) -> None:
+    """Leave in a folder what every module uses, for :func:`read`."""
+    (folder / "used").write_bytes(pickle.dumps({path: _used(path) for path in MODULES}))
+
+
+def read(folder: Path) -> Uses:
+    found: dict[Path, Used] = pickle.loads((folder / "used").read_bytes())  # noqa: S301 - written by this run
+    return found.__getitem__
+
+
+def _used(path: Path) -> Used:
     imports: set[str] = set()
     sources: set[str] = set()
     calls: set[tuple[str, str]] = set()

@@ -48,19 +48,22 @@ FROM_SURVEY = {"identity"}
 
 def called(function: ast.expr) -> str:
     """The last name of what is called."""
-    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+    match function:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return ast.unparse(function)
 
 
 def literals(source: str) -> Iterator[object]:
     """Bands and numbers of a survey in code, docstrings and formats apart, and what it imports of the survey."""
-    tree = ast.parse(source)
-    apart = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    apart = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             apart |= {id(part) for part in ast.walk(node.format_spec)}
         if isinstance(node, ast.Call) and called(node.func) in MODES:
             apart |= {id(argument) for argument in node.args}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lake.sky"):
             names = {alias.name for alias in node.names}
             yield from names - FROM_SURVEY if node.module == "lake.sky.survey" else names & {"survey"}

@@ -2,13 +2,12 @@
 
 import ast
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from pipeline.project.codecards import PACKAGES
-from tests.sourcecode import used
+from tests.sourcecode import Uses
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = sorted(
@@ -27,8 +26,7 @@ def _room(module: str, siblings: bool) -> str | None:
     return ".".join(parts[:2]) if "/".join(parts[:2]) in ROOMS else None
 
 
-@cache
-def _imported(room: str) -> set[str]:
+def _imported(room: str, used: Uses) -> set[str]:
     """Packages that a package imports, or rooms of its own package that a room imports."""
     siblings = "/" in room
     files = (ROOT / room).rglob("*.py")
@@ -56,8 +54,8 @@ def _stated(room: str) -> set[str]:
     return named - {"lake"} if "/" in room else named
 
 
-def test_a_folder_says_which_folders_it_imports() -> None:
-    assert {room: _stated(room) for room in ROOMS} == {room: _imported(room) for room in ROOMS}
+def test_a_folder_says_which_folders_it_imports(used: Uses) -> None:
+    assert {room: _stated(room) for room in ROOMS} == {room: _imported(room, used) for room in ROOMS}
 
 
 OF_ONE_KIND = ("lake/tables", "pipeline/stages", "analysis/diagnostics")
@@ -79,8 +77,8 @@ def test_the_map_has_every_module_of_a_room_and_no_other() -> None:
     assert not any(unnamed.values()), unnamed
 
 
-def test_the_map_says_what_a_room_imports() -> None:
-    assert {room: _said(room) for room in ROOMS} == {room: _imported(room) for room in ROOMS}
+def test_the_map_says_what_a_room_imports(used: Uses) -> None:
+    assert {room: _said(room) for room in ROOMS} == {room: _imported(room, used) for room in ROOMS}
 
 
 def _said(room: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,13 @@ def splits(tmp_path: Path, small: TrainParams) -> tuple[TrainingArrays, Training
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder, made once; tests that change it work on a copy."""
-    folder = tmp_path_factory.mktemp("trained")
-    params = resolve_generation("demo1", SMALL)
-    splits = arrays(folder / "train", params, 48, 1), arrays(folder / "val", params, 30, 2)
-    result = train(params, *splits, folder / "work")
-    return publish(result, folder / "checkpoints" / "demo1", MANIFEST, *splits).folder
+def trained(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A checkpoint folder, made once for all processes of a run; tests that change it work on a copy."""
+
+    def make(folder: Path) -> None:
+        params = resolve_generation("demo1", SMALL)
+        splits = arrays(folder / "train", params, 48, 1), arrays(folder / "val", params, 30, 2)
+        result = train(params, *splits, folder / "work")
+        publish(result, folder / "checkpoints" / "demo1", MANIFEST, *splits)
+
+    return once("trained", make) / "checkpoints" / "demo1"

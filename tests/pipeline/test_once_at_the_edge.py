@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.pipeline.checkout import PROJECT
-from tests.sourcecode import used
+import pytest
 
-PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
-MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py"))
+from tests.pipeline.checkout import PROJECT
+from tests.sourcecode import MODULES, Uses
+
 FOLDER_CALLS = {"cwd", "getcwd", "chdir", "fchdir"}
 READERS = {"load", "find", "read_mapping"}
 """What reads or finds ``params.yaml``."""
@@ -39,21 +40,25 @@ DESCRIPTIONS = {
 """The modules that read a user's other files as strictly as ``params.yaml``, and what those are."""
 
 
+Imported = Callable[[Path], frozenset[str]]
+
+
 def name(path: Path) -> str:
     return path.relative_to(PROJECT).as_posix()
 
 
-def imported(path: Path) -> frozenset[str]:
-    return used(path).imports | used(path).sources
+@pytest.fixture
+def imported(used: Uses) -> Imported:
+    return lambda path: used(path).imports | used(path).sources
 
 
-def test_the_working_directory_is_read_by_commands_and_changed_once() -> None:
+def test_the_working_directory_is_read_by_commands_and_changed_once(used: Uses) -> None:
     found = {name(path) for path in MODULES if FOLDER_CALLS & {called for _, called in used(path).calls}}
     assert {one for one in found if not one.startswith("pipeline/commands/")} == {"lake/api.py"}
     assert [name(path) for path in MODULES if ("os", "chdir") in used(path).calls] == ["pipeline/commands/opening.py"]
 
 
-def test_yaml_is_read_where_it_is_listed() -> None:
+def test_yaml_is_read_where_it_is_listed(imported: Imported) -> None:
     assert {name(path) for path in MODULES if imported(path) & PARSERS} - {"pipeline/wiring.py"} == set(YAML)
 
 
@@ -61,7 +66,7 @@ def at_the_edge(path: Path) -> bool:
     return path.is_relative_to(PROJECT / "pipeline" / "commands") or name(path) == "pipeline/project/params.py"
 
 
-def test_parameters_are_loaded_by_commands_alone() -> None:
+def test_parameters_are_loaded_by_commands_alone(used: Uses, imported: Imported) -> None:
     below = [path for path in MODULES if not at_the_edge(path)]
     assert len(below) > 400
     given = [path for path in below if "pipeline.project.params" in imported(path)]
