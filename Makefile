@@ -80,7 +80,7 @@ emr-rehearsal: setup-dev ## run every Spark stage as EMR would, against a simula
 	pytest -m slow tests/etl/test_emr_rehearsal.py
 
 bench: setup ## run the benchmarks (minutes, on an idle machine; after `make demo`)
-	@for name in analysis batches cutouts exclusion gpu injection lake_tables negatives pool stamps training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+	@for name in analysis batches cutouts exclusion gpu injection lake_tables negatives pool stamps threads training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 	@echo "== etl"; $(VENV)/bin/python -m benchmarks.etl data/survey demo
 	@echo "== completeness"; $(VENV)/bin/python -m benchmarks.completeness
 

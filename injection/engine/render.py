@@ -16,14 +16,15 @@ from scipy.fft import fft, ifft, irfft, rfft
 
 from injection.config import Quadrature
 from injection.engine.tracing import PARAMETRIC, Images, SourceModel, traced
-from injection.optics.filtering import filtered, padded_sizes
+from injection.optics.filtering import Filter, padded_sizes
 from injection.optics.psf import Psf
 from injection.scene.ranges import faults
 from injection.scene.sources import band_fluxes
 from lake.errors import invalid
 
 Array = NDArray[np.float64]
-Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
+Rows = NDArray[np.int64]
+Places = tuple[Rows, Rows, Array]
 """Rows of a chunk; sizes of the transforms and fluxes of the whole batch."""
 
 STANDARD = Quadrature(
@@ -37,7 +38,9 @@ STANDARD = Quadrature(
 )
 """Quadrature with lensed flux within 0.1 % of the converged one for the widest prior; for images of real galaxies, at
 the 95th percentile."""
-_CHUNK = 64
+_CHUNK, _CHUNK_ALONE = 64, 256
+"""Rows traced at once by one of several threads, and by one alone: it calls Python less often in longer pieces, which
+leaves Python's lock to the threads that make other batches."""
 _TRANSFORMED = 4
 """Stamps transformed together: few enough for the processor's cache."""
 
@@ -60,12 +63,21 @@ class Arcs:
 
 def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
     """Images (batch, y, x) of unit flux, convolved with the PSF of each band and scaled: (batch, band, y, x)."""
-    pixels = images.shape[-1]
-    size = int(padded_sizes(psf, pixels).max())
-    spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)
-    seen = filtered(spectrum, psf, fluxes, pixels)
-    lines = ifft(seen, axis=-2, overwrite_x=True)[..., :pixels, :]
-    return irfft(lines, n=size, axis=-1)[..., :pixels]
+    every, pixels = np.arange(len(images)), images.shape[-1]
+    out = np.empty((*fluxes.shape, pixels, pixels), np.float32)
+    _convolve(images, Filter.of(psf, fluxes, int(padded_sizes(psf, pixels).max()), pixels), (every, every), out)
+    return out
+
+
+def _convolve(images: Images, seen: Filter, places: tuple[Rows, Rows], out: Images) -> None:
+    """Convolve some rows of ``images``, which are the filter's batch, into some rows of ``out``."""
+    own, theirs = places
+    pixels, size = images.shape[-1], seen.size
+    for start in range(0, len(own), _TRANSFORMED):
+        rows = slice(start, start + _TRANSFORMED)
+        spectrum = fft(rfft(images[own[rows]], n=size, axis=-1), n=size, axis=-2)
+        lines = ifft(seen.applied(spectrum, rows), axis=-2, overwrite_x=True)[..., :pixels, :]
+        out[theirs[rows]] = irfft(lines, n=size, axis=-1)[..., :pixels]
 
 
 def render_arcs(
@@ -96,7 +108,7 @@ def render_arcs(
         _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
 
     good = np.flatnonzero([reason is None for reason in reasons])
-    pieces = np.array_split(good, max(1, -(-len(good) // _CHUNK)))
+    pieces = np.array_split(good, max(1, -(-len(good) // (_CHUNK if threads > 1 else _CHUNK_ALONE))))
     if len(pieces) == 1 or threads == 1:
         for piece in pieces:
             if len(piece):
@@ -128,6 +140,6 @@ def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
     images = flat[:, :-1].reshape(-1, pixels, pixels)
     for size in np.unique(sizes[index]):
         own = np.flatnonzero(sizes[index] == size)
-        for start in range(0, len(own), _TRANSFORMED):
-            some = own[start : start + _TRANSFORMED]
-            arcs.images[index[some]] = convolve(images[some], psf.take(index[some]), fluxes[index[some]])
+        theirs = index[own]
+        seen = Filter.of(psf.take(theirs), fluxes[theirs], int(size), pixels)
+        _convolve(images, seen, (own, theirs), arcs.images)

@@ -61,14 +61,9 @@ def sigma_from_annulus(images: Images, usable: Usable, inner_px: float, outer_px
     half = (images.shape[-1] - 1) / 2
     y, x = np.mgrid[: images.shape[-1], : images.shape[-1]] - half
     ring = (np.hypot(x, y) >= inner_px) & (np.hypot(x, y) < outer_px)
-    values = np.where(usable[:, ring], images[:, ring], np.nan).astype(np.float64)
-    enough = np.isfinite(values).sum(axis=1) > _LEAST_SHARE * ring.sum()
-    sigma = np.full(len(images), np.nan)
-    if enough.any():
-        kept = values[enough]
-        centre = np.nanmedian(kept, axis=1, keepdims=True)
-        sigma[enough] = MAD_TO_SIGMA * np.nanmedian(np.abs(kept - centre), axis=1)
-    return sigma
+    deviation = np.full(len(images), np.nan)
+    _deviations(images, usable, np.argwhere(ring), deviation)
+    return MAD_TO_SIGMA * deviation
 
 
 def measure(
@@ -133,6 +128,57 @@ def _summed(
     _sums(imaging.reference, arcs, hosts.pixels, hosts.usable, of, known, sums)
     names = (*_SUMS, *(f"{what}_{band}" for what in ("flux", "peak") for band in imaging.bands))
     return {**dict(zip(names, sums.T, strict=True)), "usable": share}
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _deviations(images: Any, usable: Any, ring: Any, out: Any) -> None:
+    """Median absolute deviations of the usable pixels at the places ``ring`` (pixel, 2), unless there are too few."""
+    values = np.empty(len(ring))
+    for row in range(len(images)):
+        count = finite = 0
+        for k in range(len(ring)):
+            y, x = ring[k]
+            value = np.float64(images[row, y, x])
+            if usable[row, y, x] and not np.isnan(value):
+                values[count] = value
+                count += 1
+                finite += np.isfinite(value)
+        if finite > _LEAST_SHARE * len(ring):
+            some = values[:count]
+            some[:] = np.abs(some - _median(some))
+            out[row] = _median(some)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _median(values: Any) -> Any:
+    """The median, of which the order of ``values`` may change."""
+    half = values.size // 2
+    upper = _smallest(values, half)
+    return upper if values.size % 2 else 0.5 * (values[:half].max() + upper)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _smallest(values: Any, place: int) -> Any:
+    """The value at a place in ascending order, with no larger ones before that place (Hoare's selection)."""
+    low, high = 0, values.size - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if place <= j:
+            high = j
+        elif place >= i:
+            low = i
+        else:
+            break
+    return values[place]
 
 
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:

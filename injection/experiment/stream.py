@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from injection.engine.tracing import Images
 from injection.experiment.grid import Plan
-from injection.experiment.hostset import LoadStamps
+from injection.experiment.hoststamps import host_stamps
 from injection.experiment.schema import batch_schema, measured
 from injection.experiment.setting import Setting
-from lake.errors import DarkHaloError, ShardError
 from lake.scorer import Scorer, check_bands, known
 from lake.tables.injections import HOST_FACTS
 
@@ -115,12 +114,14 @@ def _attempt(
     """Rows injected into one of their hosts and scored, and which of them to try again in another host."""
     setting, choices = plan.setting, rows.column("host_ids").to_pylist()
     ids = [hosts[attempt] for hosts in choices]
-    stamps, reasons = _host_stamps(setting, ids)
+    stamps, reasons = host_stamps(setting, ids)
     drawn = setting.parameters(rows.append_column("galaxy_id", pa.array(ids)))
     columns = {**_identity(plan, rows, ids, attempt), **{name: drawn.column(name) for name in drawn.column_names}}
     good = np.flatnonzero([reason is None for reason in reasons])
     of_host = np.array([reason is not None for reason in reasons])
-    values, faults, of_host[good] = _inject(setting, drawn.take(pa.array(good)), stamps[good], scorers)
+    if len(good) < len(ids):
+        drawn, stamps = drawn.take(pa.array(good)), stamps[good]
+    values, faults, of_host[good] = _inject(setting, drawn, stamps, scorers)
     for place, index in enumerate(good):
         reasons[index] = faults[place]
     scored = np.array([reason is None for reason in reasons])
@@ -132,46 +133,6 @@ def _attempt(
     schema = batch_schema(setting.hosts.imaging)
     table = pa.table([_cast(columns[field.name], field) for field in schema], schema=schema)
     return table, np.flatnonzero(of_host & left)
-
-
-def _host_stamps(setting: Setting, galaxy_ids: list[str]) -> tuple[Images, list[str | None]]:
-    """Stamps (batch, band, y, x) of hosts, and why some cannot be used; those are zero."""
-    side, bands = setting.hosts.stamp_pixels, setting.hosts.imaging.bands
-    stamps = np.zeros((len(galaxy_ids), len(bands), side, side), np.float32)
-    reasons: list[str | None] = []
-    for row, (galaxy_id, loaded) in enumerate(zip(galaxy_ids, _load(galaxy_ids, setting.hosts.load), strict=True)):
-        reasons.append(_host_fault(loaded, galaxy_id, setting))
-        if reasons[row] is None:
-            stamps[row] = loaded
-    return stamps, reasons
-
-
-def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
-    """Stamps, or why a host has none; if loading together fails, each host is loaded alone."""
-    try:
-        return list(load_hosts(galaxy_ids))
-    except ShardError:
-        raise
-    except DarkHaloError as error:
-        if len(galaxy_ids) == 1:
-            return [str(error)]
-        return [stamp for galaxy_id in galaxy_ids for stamp in _load([galaxy_id], load_hosts)]
-
-
-def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | None:
-    if isinstance(stamp, str):
-        return stamp
-    side, bands = setting.hosts.stamp_pixels, setting.hosts.imaging.bands
-    if stamp.shape != (len(bands), side, side):
-        return f"host {galaxy_id} has shape {stamp.shape} instead of {(len(bands), side, side)}"
-    finite = np.isfinite(stamp)
-    for band, share in zip(bands, finite.mean(axis=(1, 2)), strict=True):
-        if share == 0.0:
-            return f"host {galaxy_id} has no finite pixel in {band}"
-    bad = 1.0 - float(finite.all(axis=0).mean())
-    if bad > setting.grid.max_host_bad_fraction:
-        return f"host {galaxy_id} has {bad:.1%} non-finite pixels, more than {setting.grid.max_host_bad_fraction:.1%}"
-    return None
 
 
 def _inject(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -35,24 +36,47 @@ def _padding(band: BandPsf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDA
     return np.minimum(np.maximum(wings, _LEAST_PADDING), stamp_pixels).astype(np.int64)
 
 
-def filtered(spectrum: NDArray[np.complex64], psf: Psf, fluxes: Array, stamp_pixels: int) -> NDArray[np.complex64]:
-    """Real transforms (batch, size, size // 2 + 1) of pixel-integrated stamps, times each band's response and flux.
+@dataclass(frozen=True)
+class Filter:
+    """What multiplies the transforms of a batch of stamps: the response of each band, times its flux."""
 
-    ``fluxes`` are (batch, band), the result is (batch, band, size, size // 2 + 1).
-    """
-    size, flux = spectrum.shape[1], fluxes.astype(np.float32)
-    inverse_pixel = inverse_pixels(psf, size)
-    out = np.empty((*fluxes.shape, *spectrum.shape[1:]), dtype=np.complex64)
-    for index, band in enumerate(psf.bands):
-        if band.image is not None:
-            response = rfft2(centred(band.image, size, stamp_pixels)) * inverse_pixel[index, :, None]
-            response *= inverse_pixel[index, : size // 2 + 1] * flux[:, index, None, None]
-            out[:, index] = spectrum * response
-    named = psf.named
-    if len(named):
+    psf: Psf
+    size: int
+    """Side of the transforms"""
+    stamp_pixels: int
+    fluxes: NDArray[np.float32]
+    """(batch, band)"""
+    inverse_pixel: NDArray[np.float32]
+    """See :func:`inverse_pixels`"""
+    named: NDArray[np.int64]
+    """Places of the bands whose PSF is a profile"""
+    tables: NDArray[np.float32]
+    rates: NDArray[np.float32]
+    """See :func:`responses`"""
+
+    @classmethod
+    def of(cls, psf: Psf, fluxes: Array, size: int, stamp_pixels: int) -> Filter:
+        """The filter of PSFs and fluxes (batch, band), for transforms of one size."""
         tables, rates = responses(psf, size)
-        _filter(named, rates, flux, tables, inverse_pixel, spectrum.view(np.float32), out.view(np.float32))
-    return out
+        flux, inverse_pixel = fluxes.astype(np.float32), inverse_pixels(psf, size)
+        return cls(psf, size, stamp_pixels, flux, inverse_pixel, psf.named, tables, rates)
+
+    def applied(self, spectrum: NDArray[np.complex64], rows: slice) -> NDArray[np.complex64]:
+        """Real transforms (row, size, size // 2 + 1) of the batch's ``rows``, pixel-integrated stamps of unit flux, as
+        seen in each band: (row, band, size, size // 2 + 1).
+        """
+        flux = self.fluxes[rows]
+        out = np.empty((*flux.shape, *spectrum.shape[1:]), dtype=np.complex64)
+        for index, band in enumerate(self.psf.bands):
+            if band.image is not None:
+                inverse_pixel = self.inverse_pixel[index]
+                response = rfft2(centred(band.image[rows], self.size, self.stamp_pixels)) * inverse_pixel[:, None]
+                response *= inverse_pixel[: self.size // 2 + 1] * flux[:, index, None, None]
+                out[:, index] = spectrum * response
+        if len(self.named):
+            seen = spectrum.view(np.float32), out.view(np.float32)
+            _filter(self.named, self.rates[rows], flux, self.tables, self.inverse_pixel, *seen)
+        return out
 
 
 def inverse_pixels(psf: Psf, size: int) -> NDArray[np.float32]:
@@ -81,6 +105,8 @@ def responses(psf: Psf, size: int) -> tuple[NDArray[np.float32], NDArray[np.floa
     The steps are (batch, named band), for a transform of ``size``.
     """
     named = [psf.bands[index] for index in psf.named]
+    if not named:
+        return np.empty((0, 0), np.float32), np.empty((len(psf), 0), np.float32)
     tables = [_modulation_table(band.beta) for band in named]
     lengths = [
         band.fwhm_arcsec if np.isinf(band.beta) else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from injection.engine.tracing import Parametric
 from injection.experiment import stream
+from injection.experiment.hoststamps import host_stamps
 from injection.experiment.schema import measured
 from injection.scene import ranges
 from lake.errors import DataError, ShardError
@@ -35,6 +36,18 @@ def test_a_broken_host_is_replaced_by_the_next() -> None:
     assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
     same = np.array([row["host_ids"][0] != broken for row in plan.rows.to_pylist()])
     assert out.filter(pa.array(same)).equals(whole.filter(pa.array(same)))
+
+
+def test_stamps_that_the_loader_keeps_are_not_changed() -> None:
+    ids = planned().setting.hosts.ids.to_pylist()[:5]
+    kept = load_hosts(ids)
+    kept[3] = np.nan
+    before = kept.copy()
+    stamps, reasons = host_stamps(planned(load=lambda galaxy_ids: kept).setting, ids)
+    assert [row for row, reason in enumerate(reasons) if reason] == [3]
+    assert not stamps[3].any()
+    np.testing.assert_array_equal(np.delete(stamps, 3, axis=0), np.delete(before, 3, axis=0))
+    np.testing.assert_array_equal(kept, before)
 
 
 def test_shards_of_another_run_stop_the_grid() -> None:
