@@ -64,9 +64,12 @@ def this() -> str:
 
 
 def is_lost(process: str) -> bool:
-    """Whether a process that ran on this machine has ended (or its machine was restarted); False for other machines."""
-    node, pid, known = process.rsplit(" ", 2)
-    return node == platform.node() and not is_alive(int(pid), known)
+    """Whether a process that ran on this machine has ended (or its machine was restarted); False for other machines,
+    and for text that :func:`this` does not give."""
+    match process.rsplit(" ", 2):
+        case node, pid, known if pid.isdecimal():
+            return node == platform.node() and not is_alive(int(pid), known)
+    return False
 
 
 def stopped(pid: int) -> int | None:
@@ -81,16 +84,18 @@ def stopped(pid: int) -> int | None:
 def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str, str]) -> int:
     """Run a Python module (as ``python -m``) in a folder; it ends when this process has ended for any reason.
 
-    Returns its exit status. On Ctrl-C the module has ended, with what it started, before KeyboardInterrupt is raised.
+    Returns its exit status. On Ctrl-C, and on a signal that raises SystemExit (:func:`stoppable`), the module has
+    ended, with what it started, before that is raised.
     """
     command = [sys.executable, "-m", __name__, str(os.getpid()), module, *arguments]
     # Popen alone: subprocess.run would kill the module on Ctrl-C before that has ended what it has started.
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment})
     try:
         return process.wait()
-    except KeyboardInterrupt:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE_SECONDS)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the module too
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_SECONDS)
         if process.poll() is None:
             _kill_started(process.pid)
             process.kill()

@@ -7,16 +7,21 @@ from pathlib import Path
 FLOAT, OPSET = 1, 13
 
 
-def write_mean(path: Path, bands: int, side: int, conditions: int = 0, batch: int | None = None) -> None:
-    """The mean of each stamp, plus the mean of its conditions if it takes any; of any batch, or of one size."""
+def write_mean(
+    path: Path, bands: int, side: int, conditions: int = 0, batch: int | None = None, outputs: int = 1
+) -> None:
+    """The mean of each stamp, plus the mean of its conditions if it takes any; of any batch, or of one size.
+
+    With two outputs the means of the bands come too."""
     nodes = [_mean("stamps", "bands", (2, 3)), _mean("bands", "light", (1,))]
     inputs = [_value("stamps", (batch, bands, side, side))]
     if conditions:
         nodes += [_mean("conditions", "shift", (1,)), _node(("light", "shift"), "score", "Add")]
         inputs.append(_value("conditions", (batch, conditions)))
     last = "score" if conditions else "light"
+    more = b"".join(_bytes(12, _value("bands", (batch, bands))) for _ in range(outputs - 1))
     graph = b"".join([*(_bytes(1, node) for node in nodes), _bytes(2, b"mean"), *(_bytes(11, one) for one in inputs)])
-    graph += _bytes(12, _value(last, (batch,)))
+    graph += _bytes(12, _value(last, (batch,))) + more
     path.write_bytes(_number(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, b"") + _number(2, OPSET)))
 
 

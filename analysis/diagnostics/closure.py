@@ -42,7 +42,8 @@ class Params(DiagnosticParams):
     closure_renderer_points: float = Field(2.5, gt=0)
     """Largest bias of completeness from the renderer (points)."""
     closure_light_tolerance: float = Field(0.03, gt=0)
-    """Largest relative error (median over lenses) of the rendered light: of its total, and of its root of squares."""
+    """Largest relative error (median over lenses) of the rendered light: of its total, of the size of that in each
+    lens, and of its root of squares."""
     closure_host_points: float = Field(5.0, gt=0)
     """Largest bias of completeness from the hosts (points)."""
     closure_population_points: float = Field(5.0, gt=0)
@@ -221,7 +222,11 @@ def _effective(weights: Floats) -> float:
 
 def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> list[Measure]:
     """Relative error of the rendered light in each band, as medians over the lenses; that of few has no interval, as
-    all their resamples are nearly alike."""
+    all their resamples are nearly alike.
+
+    A wrong angle, or a mirrored image, makes some arcs brighter and others fainter: the median error stays, and its
+    size grows.
+    """
     if len(lenses) < FEWEST:
         return [missing(_LIGHT, f"{len(lenses)} lenses, fewer than {FEWEST}", len(lenses))]
     found = []
@@ -229,12 +234,15 @@ def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> li
     tail = (1.0 - TABLE_LEVEL) / 2.0
     for column in (c for c in lenses.columns if c.startswith(("flux_", "norm_"))):
         error = lenses[column].to_numpy() - 1.0
-        low, high = np.quantile(np.median(error[drawn], axis=1), [tail, 1.0 - tail])
         kind, _, band = column.partition("_")
         what = "total flux" if kind == "flux" else "root of summed squares, which the PSF changes"
-        name = f"{_LIGHT}/{kind}/{band}"
-        how = f"rendered over true, {what}: median over lenses, minus 1"
-        found.append(Measure(name, float(np.median(error)), float(low), float(high), len(lenses), "", how))
+        parts = {kind: (error, f"rendered over true, {what}: median over lenses, minus 1")}
+        if kind == "flux":
+            parts["each"] = abs(error), "size of the relative error of each lens's total flux: median over lenses"
+        for name, (values, how) in parts.items():
+            low, high = np.quantile(np.median(values[drawn], axis=1), [tail, 1.0 - tail])
+            value = float(np.median(values))
+            found.append(Measure(f"{_LIGHT}/{name}/{band}", value, float(low), float(high), len(lenses), "", how))
     return found
 
 

@@ -37,9 +37,10 @@ def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
 
     The clustered interval needs `HOST_SUMS` of injections grouped by host; without them it is null. Sums of
     several rows do not hold them, as their hosts may be the same: as many hosts as injections do not show that each
-    served once.
+    served once. DataError for sums that no hosts have.
     """
     _check_counts(counts)
+    _check_host_sums(counts)
     k, n = counts["detected"].to_numpy(float), counts["n"].to_numpy(float)
     rows = counts.copy()
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -136,10 +137,15 @@ def table_rows(counts: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(rows, schema=pa.schema(fields), preserve_index=False)
 
 
+def _of_hosts(rows: pd.DataFrame) -> list[np.ndarray]:
+    """Hosts and `HOST_SUMS` of each row; NaN where not known."""
+    names = ("hosts", *HOST_SUMS)
+    return [rows[name].to_numpy(float) if name in rows.columns else np.full(len(rows), np.nan) for name in names]
+
+
 def _clustered(rows: pd.DataFrame, k: np.ndarray, n: np.ndarray) -> Interval:
     """The host-clustered interval; null if hosts or their sums are not known."""
-    names = ("hosts", *HOST_SUMS)
-    facts = [rows[name].to_numpy(float) if name in rows.columns else np.full(len(rows), np.nan) for name in names]
+    facts = _of_hosts(rows)
     unknown = np.isnan(facts).any(axis=0)
     known = [np.where(unknown, 0.0, values) for values in (k, n, *facts)]
     found = clustered(known[0], known[1], ClusterSums(*known[2:]), TABLE_LEVEL)
@@ -153,6 +159,22 @@ def _check_counts(rows: pd.DataFrame) -> None:
     bad = (rows["detected"] > rows["n"]) | (rows[list(_COUNTS)] < 0).any(axis=1) | (rows["hosts"] > rows["n"])
     if bad.any():
         raise DataError(f"{int(bad.sum())} rows break detected <= n, hosts <= n or a count is negative")
+
+
+def _check_host_sums(rows: pd.DataFrame) -> None:
+    """Refuse sums that no hosts have, such as those of cells added up beside the number of hosts of them all.
+
+    Over m hosts a sum of squares is at least the square of the sum over m, for the detected, the missed and all.
+    """
+    k, n = rows["detected"].to_numpy(float), rows["n"].to_numpy(float)
+    hosts, detected_sq, detected_n, n_sq = _of_hosts(rows)
+    m, slack = np.maximum(hosts, 1.0), 1e-9 * n * n
+    missed_sq = n_sq - 2.0 * detected_n + detected_sq
+    low = (n_sq * m < n * n - slack) | (detected_sq * m < k * k - slack) | (missed_sq * m < (n - k) ** 2 - slack)
+    high = (n_sq > n * n) | (detected_sq > detected_n) | (detected_n > n_sq)
+    bad = (low | high) & ~np.isnan(hosts + detected_sq + detected_n + n_sq)
+    if bad.any():
+        raise DataError(f"{int(bad.sum())} rows have sums over hosts that are not those of their injections by host")
 
 
 def _check_bins(counts: pd.DataFrame) -> None:

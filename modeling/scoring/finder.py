@@ -24,7 +24,7 @@ from lake.errors import DataError, invalid, one_line
 from lake.plugins import imported, raised
 from modeling.networks.preprocess import centre_crop
 from modeling.scoring.card import FINDER
-from modeling.scoring.modelfiles import is_model_file, load_model, version_of
+from modeling.scoring.modelfiles import is_model_file, load_model, module_call, version_of
 
 log = logging.getLogger(__name__)
 
@@ -240,16 +240,19 @@ def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:
 
 def _numbers(found: Any) -> NDArray[np.float64] | str:
     """What a finder returned as float64, or a description of it if it is not numbers."""
+    kind = type(found).__name__
+    if isinstance(found, list | tuple):
+        found = [one.detach().cpu() if isinstance(one, Tensor) else one for one in found]
     if isinstance(found, Tensor):
-        found = found.detach().to("cpu", torch.float64).numpy()
+        found = found.detach().to_dense().to("cpu", torch.float64).numpy()
     if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
         return f"{np.ma.count_masked(found)} masked values"
     try:
         values = np.asarray(found)
     except ValueError:
-        return f"a {type(found).__name__} of unequal lengths"
+        return f"a {kind} of unequal lengths"
     if values.dtype.kind not in "fiu":
-        return f"{type(found).__name__} with values of type {values.dtype}"
+        return f"{kind} with values of type {values.dtype}"
     return values.astype(np.float64)
 
 
@@ -259,23 +262,11 @@ def _callable(finder: Any, path: str) -> Callable[..., Any]:
     if callable(score):
         return score
     if isinstance(finder, torch.nn.Module):
-        return _module_call(finder)
+        return module_call(finder)
     if not callable(finder):
         raise invalid("finder", "a scorer, a class that makes one, a torch module, or a function of stamps", path)
     called: Callable[..., Any] = finder
     return called
-
-
-def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
-    """A torch module in evaluation mode, given tensors on its own device."""
-    module.eval()
-    weight = next(module.parameters(), torch.empty(0))
-
-    def call(*given: NDArray[Any]) -> Any:
-        with torch.inference_mode():
-            return module(*(torch.from_numpy(part).to(weight.device) for part in given))
-
-    return call
 
 
 def _source_hash(finder: Any, path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def _torchscript(path: Path) -> torch.nn.Module:
     return module
 
 
+def module_call(module: torch.nn.Module) -> Callable[..., Any]:
+    """A torch module in evaluation mode, given tensors on its own device, and numbers in its own precision."""
+    module.eval()
+    weight = next((one for one in module.parameters() if one.is_floating_point()), torch.empty(0))
+
+    def ready(part: NDArray[Any]) -> torch.Tensor:
+        held = torch.from_numpy(part)
+        return held.to(weight.device, weight.dtype if held.is_floating_point() else held.dtype)
+
+    def call(*given: NDArray[Any]) -> Any:
+        with torch.inference_mode():
+            return module(*map(ready, given))
+
+    return call
+
+
 class OnnxModel:
     """An ONNX network as a function of arrays: stamps first, then the other inputs that its finder declares."""
 
@@ -70,6 +87,9 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         except Exception as error:  # onnxruntime has its own exception for each kind of fault
             raise DataError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
+        answers = [one.name for one in self._session.get_outputs()]
+        if len(answers) != 1:
+            raise DataError(f"{path} must have one output, the score of each stamp, got {', '.join(answers)}")
         first = self._session.get_inputs()[0].shape
         self._batch = first[0] if first and isinstance(first[0], int) else None
 

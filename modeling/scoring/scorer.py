@@ -20,7 +20,7 @@ from modeling.networks.factory import restored
 from modeling.networks.inference import BATCH, DTYPES, Arithmetic, BatchedNetwork, device_of, threads
 from modeling.networks.preprocess import centre_crop, normalise
 from modeling.networks.recorded import Staged
-from modeling.scoring.card import FINDER
+from modeling.scoring.card import CARD, FINDER
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
 from modeling.scoring.modelfiles import SUFFIXES, is_model_file
@@ -219,6 +219,11 @@ def load_scorer(
             allowed = f"a checkpoint's folder, {BEST} in it, or FOLDER{AT}EPOCH for the weights of an epoch"
             raise invalid("scorer", allowed, str(source))
         folder = folder.parent
+        if not (folder / CARD).exists():
+            raise DataError(
+                f"{source} has no {CARD} beside it, which says what network its weights are of: give the folder of a "
+                "checkpoint, or bring in weights trained elsewhere with `dhs import checkpoint`"
+            )
     named, _, epoch = folder.name.partition(AT)
     if epoch.isdecimal() and not folder.exists():
         return CheckpointScorer(Checkpoint.load(folder.with_name(named)), foreign, averaged, int(epoch))

@@ -25,7 +25,7 @@ from injection.optics import declared
 from injection.optics.psf import BandPsf
 from lake.config import SplitParams
 from lake.contract.columns import TIERS
-from lake.errors import DarkHaloError, DataError, one_line
+from lake.errors import DarkHaloError, DataError, ParameterError, invalid, one_line
 from lake.files import refused
 from lake.files.strictyaml import read_mapping
 from lake.sky.healpix import pixel
@@ -93,9 +93,8 @@ class Labelled:
             for file, row, name in zip(lost["source_file"], lost["row_index"], lost["galaxy_id"], strict=True)
         ]
         if not good.any():
-            raise DataError(
-                f"none of the {len(good)} objects of {self.described.name} can be used: {more[0]['reason']}"
-            )
+            lost_all = f"none of the {len(good)} objects of {self.described.name} can be used"
+            raise DataError(f"{lost_all}: {more[0]['reason']}")
         objects, facts = self.objects[good].reset_index(drop=True), self.facts.filter(pa.array(good))
         return replace(self, objects=objects, facts=facts, rejected=[*self.rejected, *more])
 
@@ -123,6 +122,7 @@ def read(
     ``conditions`` are columns that a finder needs. Paths in the description (table, prior) are relative to it.
     """
     known = described(description)
+    _grid(known, description.parent, known.stamp_pixels, base)  # what is wrong in it is said before all is read
     table = _table(description.parent / known.table) if known.table else None
     named = [value for value in _values(known) if isinstance(value, str)]
     wanted = [*named, "ra", "dec", "tier", "field", *conditions]
@@ -139,16 +139,24 @@ def read(
     return Labelled(known, imaging, found.stamps, objects, _with_conditions(facts, imaging), grid, found.rejected)
 
 
-def _grid(known: Description, beside: Path, stamp_pixels: int, base: GridParams) -> GridParams:
-    """The grid's parameters with the description's changes; radii in pixels follow the size of the stamps."""
-    changes: dict[str, Any] = {
-        "sky_annulus_px": [radius * stamp_pixels / STAMP_PIXELS for radius in base.sky_annulus_px]
-    }
+def _grid(known: Description, beside: Path, stamp_pixels: int | None, base: GridParams) -> GridParams:
+    """The grid's parameters with the description's changes; radii in pixels follow the size of the stamps, if that is
+    known. ParameterError for exponents of another number of bands, and for an Einstein radius beyond the stamp."""
+    side = stamp_pixels or STAMP_PIXELS
+    changes: dict[str, Any] = {"sky_annulus_px": [radius * side / STAMP_PIXELS for radius in base.sky_annulus_px]}
     changes |= known.grid
     prior = str(changes.get("prior", ""))
     if prior.endswith((".yaml", ".yml")):
         changes["prior"] = str((beside / prior).resolve())
-    return GridParams.load({**base.model_dump(mode="json"), **changes}, "grid")
+    grid = GridParams.load({**base.model_dump(mode="json"), **changes}, "grid")
+    half, largest = side * known.pixel_scale_arcsec / 2.0, max(grid.theta_e_arcsec)
+    if stamp_pixels is not None and largest >= half:
+        raise invalid("grid.theta_e_arcsec", f"below half a stamp of {known.name} ({half:g} arcsec)", largest)
+    try:
+        declared.assumed_exponents(known.imaging((1.0,) * len(known.bands)), grid)
+    except ParameterError as error:
+        raise ParameterError(f"grid of {known.name}: {error}; give it under `grid` of the description") from error
+    return grid
 
 
 def with_uses(found: Labelled, split: SplitParams) -> Labelled:
@@ -228,8 +236,7 @@ def _judge(known: Description) -> Callable[[NDArray[np.float64], str], None]:
 def _brightness(stamps: NDArray[np.float32]) -> NDArray[np.float64]:
     """A bright pixel (band,) of the set, for colour pictures."""
     some = np.asarray(stamps[:: max(len(stamps) // 100, 1)])
-    light = np.nanpercentile(some, _BRIGHT, axis=(0, 2, 3))
-    return np.maximum(light, 1e-6)
+    return np.maximum(np.nanpercentile(some, _BRIGHT, axis=(0, 2, 3)), 1e-6)
 
 
 def _numbers(found: CutoutSet, values: Sequence[Value]) -> list[NDArray[np.float64]]:

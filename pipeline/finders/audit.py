@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lake import tables
 from lake.errors import DarkHaloError, DataError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name, free_name
+from lake.processes import stoppable
 from lake.root import DataRoot
 from lake.scorer import Scorer, check_bands
 from lake.sky.hashing import key_hash
@@ -77,20 +79,27 @@ def audit(
     folder = root.checkpoints(name)
     former = {file: (folder / file).read_text() for file in (FINDER, LISTED) if (folder / file).exists()}
     _hold(folder, _definition(scorer, finder, trained_on))
-    params.set_audited(project, add=name)
     try:
-        reproduce(project, *(f"{stage}@{name}" for stage in wiring.of_one_finder(project.folder)))
-    except (DarkHaloError, KeyboardInterrupt) as error:
-        if former:
-            _hold(folder, former)
-        else:
-            forget(project, name)
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        with _or_else(lambda: _hold(folder, former) if former else forget(project, name)):
+            params.set_audited(project, add=name)
+            reproduce(project, *(f"{stage}@{name}" for stage in wiring.of_one_finder(project.folder)))
+    except DarkHaloError as error:
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
     _finish(project, name)
+
+
+@contextmanager
+def _or_else(undo: Callable[[], object]) -> Iterator[None]:
+    """A block that is undone if it fails, or if Ctrl-C, SIGTERM or SIGHUP ends it."""
+    with stoppable() as close:
+        try:
+            yield
+        except (DarkHaloError, KeyboardInterrupt, SystemExit):
+            close()
+            undo()
+            raise
 
 
 def _finish(project: Project, name: str) -> None:
@@ -115,12 +124,8 @@ def audit_trained(project: Project, name: str) -> None:
     """
     fresh = params.set_audited(project, add=name)
     params.warn_of_contamination(project.values, [name])
-    try:
+    with _or_else(lambda: params.set_audited(project, remove=name) if fresh else None):
         reproduce(project, *(f"{stage}@{name}" for stage in wiring.of_one_finder(project.folder)))
-    except (DarkHaloError, KeyboardInterrupt):
-        if fresh:
-            params.set_audited(project, remove=name)
-        raise
     _finish(project, name)
 
 

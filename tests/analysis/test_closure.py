@@ -159,6 +159,14 @@ def test_injections_without_weight_are_no_population():
     assert status(outcome, "closure/renderer") == "PASS"
 
 
+def test_light_that_is_right_on_average_only_is_named():
+    """As of mirrored lenses: half of the arcs are too bright, half too faint."""
+    light = np.where(np.arange(400) % 2, 1.1, 0.9)
+    outcome = closed(made_up(np.random.default_rng(1), light=light), POINTS, PARAMS, np.random.default_rng(2))
+    assert measure(outcome, "closure/light/each/r").value == pytest.approx(0.1, abs=0.01)
+    assert failing(outcome) == ["light"]
+
+
 def test_the_light_of_few_lenses_is_not_certain():
     """One lens rendered right is no proof: all resamples of it are alike."""
     outcome = closed(made_up(np.random.default_rng(1), lenses=1), POINTS, PARAMS, np.random.default_rng(2))

@@ -174,3 +174,13 @@ def test_as_many_hosts_as_injections_are_no_sums_over_hosts():
     whole = rows.iloc[[0]].assign(n=1200, detected=400, hosts=1200)
     assert with_intervals(whole.drop(columns=["host_n_sq"]))["host_clustered_95_low"].isna().all()
     assert with_intervals(whole.drop(columns=["host_n_sq"]))["jeffreys_95_low"].notna().all()
+
+
+def test_sums_that_no_hosts_have_are_refused():
+    """The sums of ten cells added up beside their 120 hosts would pass for 1,200 injections into as many hosts."""
+    rows, _ = recurring()
+    added = {name: 10 * rows[name].iloc[0] for name in ("host_detected_sq", "host_detected_n", "host_n_sq")}
+    whole = rows.iloc[[0]].assign(n=1200, detected=400, hosts=120, **added)
+    for wrong in (whole, rows.assign(host_detected_n=10), rows.assign(host_n_sq=1e9), rows.assign(host_detected_sq=-1)):
+        with pytest.raises(DataError, match=r"sums over hosts that are not those of their injections"):
+            with_intervals(wrong)

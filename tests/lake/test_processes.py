@@ -74,7 +74,8 @@ def test_a_suspended_process_or_child_is_found() -> None:
 
 
 @pytest.mark.usefixtures("whole_stage")
-def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path, end: signal.Signals) -> None:
     (tmp_path / "stubborn.py").write_text(
         "import pathlib, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -87,15 +88,16 @@ def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_pat
         "from lake import processes\n"
         "processes._PATIENCE_SECONDS = 0.5\n"
         "try:\n"
-        "    processes.run_bound(pathlib.Path(), 'stubborn', environment={})\n"
-        "except KeyboardInterrupt:\n"
+        "    with processes.stoppable():\n"
+        "        processes.run_bound(pathlib.Path(), 'stubborn', environment={})\n"
+        "except (KeyboardInterrupt, SystemExit):\n"
         "    left = [one for one in psutil.Process().children(recursive=True) if one.status() != 'zombie']\n"
         "    pathlib.Path('left').write_text(repr(left))\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{tmp_path}"}
     process = subprocess.Popen([sys.executable, "runner.py"], cwd=tmp_path, env=environment)
     wait_until((tmp_path / "started").exists)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     process.wait(timeout=30)
     assert (tmp_path / "left").read_text() == "[]"
 
@@ -173,3 +175,9 @@ def test_a_lost_process_is_one_that_ran_here_and_has_ended() -> None:
     assert processes.is_lost(own)
     assert processes.is_lost(f"{processes.this()}0"), "its number belongs to another process"
     assert not processes.is_lost(f"elsewhere {own.partition(' ')[2]}")
+
+
+@pytest.mark.parametrize("text", ["", "1", f"{platform.node()}", f"{platform.node()} 1", f"{platform.node()} x 1"])
+def test_text_that_names_no_process_is_no_lost_one(text: str) -> None:
+    """As another program may write in the tag of a run."""
+    assert not processes.is_lost(text)

@@ -160,6 +160,12 @@ def test_other_weights_than_the_best_are_not_taken_for_them(checkpoint: Checkpoi
         load_scorer(checkpoint.folder / name)
 
 
+def test_weights_without_a_card_say_how_they_are_brought_in(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes((checkpoint.folder / "best.safetensors").read_bytes())
+    with pytest.raises(DataError, match=r"has no checkpoint\.json beside it, .* `dhs import checkpoint`"):
+        load_scorer(tmp_path / "best.safetensors")
+
+
 def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     stamps, _ = ring_stamps(150, 3)
     scorer = load_scorer(checkpoint.folder)

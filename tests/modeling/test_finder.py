@@ -216,7 +216,16 @@ def test_answers_that_are_not_one_finite_number_each_are_refused(
         scorer("Odd").score(stamps(3))
 
 
-@pytest.mark.parametrize("answer", [[1.0, 2.0, 3.0], np.ones((3, 1), np.float16), torch.ones(3, requires_grad=True)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1.0, 2.0, 3.0],
+        np.ones((3, 1), np.float16),
+        torch.ones(3, requires_grad=True),
+        list(torch.ones(3, requires_grad=True)),
+        torch.ones(3).to_sparse(),
+    ],
+)
 def test_lists_columns_and_tensors_are_answers(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, "answer", answer)
     assert scorer("Odd").score(stamps(3)).shape == (3,)

@@ -71,6 +71,25 @@ def test_onnx_takes_any_batch_or_its_own_and_conditions(tmp_path: Path) -> None:
         load_scorer(tmp_path / "any.onnx").score(pixels[:, :1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_torchscript_is_given_numbers_in_its_own_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * SIDE**2, 1)).to(dtype)
+        torch.jit.script(layer).save(str(tmp_path / "own.pt"))
+    pixels = stamps(5)
+    with torch.inference_mode():
+        right = layer(torch.from_numpy(pixels).to(dtype))[:, 0].double().numpy()
+    assert (load_scorer(tmp_path / "own.pt").score(pixels) == right).all()
+
+
+def test_onnx_with_several_outputs_does_not_say_which_one_is_the_score(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    write_mean(tmp_path / "two.onnx", 2, SIDE, outputs=2)
+    with pytest.raises(DataError, match=r"two\.onnx must have one output, the score of each stamp, got light, bands"):
+        load_scorer(tmp_path / "two.onnx")
+
+
 def test_what_is_no_network_is_refused_with_the_cure(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     for name in ("a.onnx", "a.pt"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import warnings
 from pathlib import Path
 
@@ -117,18 +118,19 @@ def test_a_finder_that_fails_on_the_way_is_taken_out_again(finished: Checkout, m
     assert state(finished.folder) == before
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_finder_whose_audit_is_interrupted_is_taken_out_again(
-    finished: Checkout, monkeypatch: pytest.MonkeyPatch
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
     project = params.load(finished.folder)
     before = state(finished.folder)
 
     def interrupt(project: Project, *targets: str) -> None:
         (project.data.cards / "scores.theirs.json").write_text("{}")
-        raise KeyboardInterrupt
+        signal.raise_signal(end)
 
     monkeypatch.setattr(audit, "reproduce", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
         audit.audit(project, f"{FINDERS}:Brightness", "theirs")
     assert state(finished.folder) == before
 

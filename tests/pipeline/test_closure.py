@@ -152,6 +152,13 @@ def test_wrong_fluxes_are_named(sky: Sky) -> None:
     assert named[:2] == ["light", "renderer"]
 
 
+def test_mirrored_sources_are_named(sky: Sky) -> None:
+    """Their arcs are as bright on average, and those of each lens are not."""
+    rows, name = sky.lenses.rows, "src_x_arcsec"
+    rows = rows.set_column(rows.column_names.index(name), name, pa.array(-rows[name].to_numpy()))
+    assert failures(linked(replace(sky, lenses=replace(sky.lenses, rows=rows))))[:1] == ["light"]
+
+
 def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
     blank = blank_sky(Conditions(1.3, (24.0, 23.4, 22.6)), STAMP_PIXELS, IM1, 1, SURVEY)
     assert failures(linked(sky, blank)) == ["hosts"]

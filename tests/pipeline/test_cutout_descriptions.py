@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from etl.config import CutoutsParams
 from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.priors.registry import load_prior
 from lake import yamltext
+from lake.errors import ParameterError
 from modeling.scoring.finder import Contract
-from pipeline.experiment.cutouthosts import Labelled, _uses
+from pipeline.experiment.cutouthosts import Labelled, _uses, read
+from tests.cutoutsets import SIDE, described
 from tests.pipeline.checkout import project_in
 
 
@@ -35,6 +39,24 @@ def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], use
     assert len(set(found)) == uses
     if len(set(pixels)) == 3:
         assert all(len(set(found[np.array(pixels) == pixel])) == 1 for pixel in pixels), "neighbours stay together"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"theta_e_arcsec": [0.8, 5.0]}, r"'grid\.theta_e_arcsec' must be below half a stamp of own \(4\.1 arcsec\)"),
+        ({"psf_moffat_beta": [3.0, 3.0, 3.0]}, r"grid of own: 'psf_moffat_beta' .* \(g, i\) or one for all, .* `grid`"),
+    ],
+)
+def test_what_a_set_cannot_have_in_its_grid_is_said_before_it_is_read(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    values = described(stamp_pixels=SIDE, psf={"kind": "fwhm_nea", "arcsec": 0.8}, grid={"psf_moffat_beta": [3.0]})
+    (tmp_path / "set.yaml").write_text(yamltext.text(values | {"table": None, "grid": values["grid"] | changes}))
+    project = project_in(tmp_path)
+    base, cutouts = project.section(GridParams, "grid"), project.section(CutoutsParams, "cutouts")
+    with pytest.raises(ParameterError, match=said):
+        read(tmp_path / "gone", tmp_path / "set.yaml", base, cutouts, (), tmp_path / "pixels")
 
 
 def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
