@@ -48,13 +48,17 @@ def asked(project: Project, text: str) -> pd.DataFrame:
     return frame
 
 
-def judged(folder: Path, rows: Rows, **meta: Any) -> tuple[foreign_cells.Cells, pd.DataFrame]:
-    """A file as it is read, and its disagreements, without a lake."""
+def read(folder: Path, rows: Rows, **meta: Any) -> tuple[foreign_cells.Cells, Given]:
+    """A file as it is read, without a lake."""
     table, about = write(folder, rows, facts(**{**DECLARED, **meta}))
     given = Given.of(table, about, None, {})
-    declared = given.declared(foreign_cells.Declared)
-    found = foreign_cells.understood(foreign_cells.read_table(table), declared)
-    counts = foreign_cells.counts(found, given.identity("ref", declared))
+    return foreign_cells.understood(foreign_cells.read_table(table), given.declared(foreign_cells.Declared)), given
+
+
+def judged(folder: Path, rows: Rows, **meta: Any) -> tuple[foreign_cells.Cells, pd.DataFrame]:
+    """The same with its disagreements."""
+    found, given = read(folder, rows, **meta)
+    counts = foreign_cells.counts(found, given.identity("ref", given.declared(foreign_cells.Declared)))
     return found, disagreements(found, counts[counts["cell"] == "marginal"], given.meta)
 
 
@@ -211,7 +215,7 @@ def test_a_row_that_cannot_be_used_is_counted_with_its_reason(
     tmp_path: Path, values: dict[str, Any], reason: str
 ) -> None:
     rows = reference_rows()
-    found, _ = judged(tmp_path, changed(rows, 0, **values))
+    found, _ = read(tmp_path, changed(rows, 0, **values))
     assert found.rejected[["row_index", "reason"]].to_numpy().tolist() == [[2, reason]]
     assert len(found.kept) == len(rows) - 1
 
@@ -328,7 +332,7 @@ def test_our_own_table_comes_back_from_its_export_without_a_disagreement(project
 @pytest.mark.parametrize("text", ["1.5", "-0.1", "many"])
 def test_a_rate_that_is_no_share_is_refused(tmp_path: Path, text: str) -> None:
     rows = [{**row, "fpr_reached": text if place == 3 else 0.01} for place, row in enumerate(reference_rows())]
-    found, _ = judged(tmp_path, rows)
+    found, _ = read(tmp_path, rows)
     (reason,) = found.rejected["reason"]
     assert reason.startswith("'fpr_reached' is not a ")
 
