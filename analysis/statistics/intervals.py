@@ -151,7 +151,7 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, re
     samples with too few successes, in which the correlation is hardly seen. Its design effect is drawn towards that of
     clusters that agree within (sum n_h^2 / n), by a part exp(-evidence / `AGREEING`). Evidence is the number of
     clusters that hold the rarer outcome. Where clusters are unequal it is less: times the part of others that outcomes
-    have beside them (:func:`_beside`), and times the mean over the root mean square of the sizes. The lower limit where
+    have beside them (:func:`_beside`), and times the evenness of the sizes (:func:`_evenness`). The lower limit where
     few succeed is missed by samples with too many successes, which show the correlation. Its design effect is that
     seen, less what may be chance (:func:`_beyond_chance`). Both turn into that of the upper limit at a half, and mirror
     each other.
@@ -165,7 +165,7 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, re
         found = k * k / sums.k_squared * _beside(sums.k_times_n / k, full)
         missed = (n - k) ** 2 / (sums.n_squared - 2.0 * sums.k_times_n + sums.k_squared)
         missed *= _beside((sums.n_squared - sums.k_times_n) / (n - k), full)
-        evidence = np.minimum(found, missed) * (n / np.sqrt(sums.clusters * sums.n_squared))
+        evidence = np.minimum(found, missed) * _evenness(n, sums)
         drawn = np.exp(-evidence / (AGREEING * (1.0 - few)))
         effect = seen + drawn * np.maximum(full - seen, 0.0)
     unknown = (k <= 0) | (k >= n) | (np.asarray(sums.clusters) < 2)
@@ -191,14 +191,21 @@ def _beside(size: Floats, full: Floats) -> Floats:
     return np.where(full > 1.0, np.clip((size - 1.0) / (full - 1.0), 0.0, 1.0), 1.0)
 
 
+def _evenness(n: Floats, sums: ClusterSums) -> Floats:
+    """Mean over root mean square of the sizes of clusters: 1 where they are equal."""
+    return np.asarray(n / np.sqrt(sums.clusters * sums.n_squared))
+
+
 def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> Interval:
     """Interval on effective counts, for injections that share hosts (or fields of the sky).
 
-    n_eff = n / deff * (t_{n-1} / t_{m-1})^2 (Korn & Graubard 1998) for m clusters in effect, m = n^2 / sum n_h^2 (Kish
-    1965), but not below what it is if clusters agree within; k_eff = p n_eff. Each limit has its own design effect
-    (:func:`design_effect`). The limits are those of :mod:`analysis.statistics.limits`. Where all outcomes agree, or
-    there is one cluster, nothing is known about the correlation: each cluster then counts as one trial, and the bound
-    is that of Clopper & Pearson.
+    n_eff = n / deff * (t_{n-1} / t_f)^2 (Korn & Graubard 1998), but not below what it is if clusters agree within;
+    k_eff = p n_eff. Each limit has its own design effect (:func:`design_effect`). The degrees of freedom f are those of
+    Satterthwaite (1946): of the variance only the part 1 - 1 / deff is estimated from clusters, so
+    f = (m - 1) / (1 - 1 / deff)^2, at most n - 1, for m clusters in effect: n^2 / sum n_h^2 (Kish 1965) times the
+    evenness of the sizes (:func:`_evenness`). The limits are those of :mod:`analysis.statistics.limits`. Where all
+    outcomes agree, or there is one cluster, nothing is known about the correlation: each cluster then counts as one
+    trial, and the bound is that of Clopper & Pearson.
     """
     k, n = effective_counts(successes, trials, sums, level)
     return mixture(k[..., None], n[..., None], np.ones(1), level)
@@ -217,8 +224,9 @@ def effective_counts(
     effect = design_effect(k, n, sums, relative)
     with np.errstate(divide="ignore", invalid="ignore"):
         equal = n * n / sums.n_squared
-        freedom, least = freedom_factor(n, equal, level), np.minimum(n / effect, equal)
-        known = np.minimum(np.maximum(n / effect * freedom, least), n)
+        of_clusters = np.maximum(equal * _evenness(n, sums) - 1.0, 1.0) / (1.0 - 1.0 / effect) ** 2
+        freedom = freedom_factor(n, np.minimum(of_clusters + 1.0, n), level)
+        known = np.minimum(np.maximum(n / effect * freedom, np.minimum(n / effect, equal)), n)
         effective = np.where(np.isnan(effect), np.minimum(m, n), known)
         p = np.where(n > 0, k / n, np.nan)
     effective = np.where(n > 0, effective, 0.0)

@@ -33,17 +33,18 @@ def test_exact_coverage_is_that_of_simulations():
 
 
 @pytest.mark.parametrize(
-    ("hosts", "uses", "rate"), [(35, 2, 0.1), (35, 4, 0.02), (50, 5, 0.02), (100, 5, 0.01), (100, 5, 0.05)]
+    ("hosts", "uses", "rate"),
+    [(20, 4, 0.05), (20, 4, 0.4), (35, 4, 0.02), (50, 5, 0.02), (100, 4, 0.01), (100, 5, 0.01), (100, 5, 0.05)],
 )
 def test_coverage_is_within_the_bar_at_every_correlation(hosts, uses, rate):
-    """With one design effect for both limits, drawn towards agreeing hosts, it is above 97 % at each; with 100 hosts
-    and 5 % at a correlation of 0, and also where the upper limit's falls with the root of the uses."""
+    """With degrees of freedom of the number of hosts it is above 97 % without a correlation (20 hosts; 100 of four).
+    So it is with one design effect for both limits, drawn towards agreeing hosts."""
     held = exact_coverage(hosts, uses, rate)
     assert ((held >= BAR[0]) & (held <= BAR[1])).all(), held
 
 
-def test_twenty_hosts_are_above_the_bar_only_without_a_correlation():
-    independent, *others = exact_coverage(20, 4, 0.05)
+def test_hosts_of_two_are_above_the_bar_only_without_a_correlation():
+    independent, *others = exact_coverage(35, 2, 0.1)
     assert BAR[1] < independent < 0.981
     assert all(BAR[0] <= held <= BAR[1] for held in others), others
 
@@ -89,14 +90,24 @@ def test_finds_in_hosts_used_once_say_nothing_of_the_correlation():
     assert 1.0 < high < 0.5 * full
 
 
-def test_degrees_of_freedom_are_those_of_the_effective_number_of_hosts():
-    uses = np.where(np.arange(40) < 36, 1.0, 10.0)
-    n, found = uses.sum(), np.where(uses > 1.0, 5.0, np.arange(40) % 2.0)
+@pytest.mark.parametrize(("often", "share"), [(36, 0.5), (36, 0.8), (30, 0.6)])
+def test_degrees_of_freedom_are_those_of_the_part_of_the_variance_that_hosts_tell(often, share):
+    """After Satterthwaite, of a binomial part that is known and an excess over it that is seen between hosts."""
+    uses = np.where(np.arange(40) < often, 1.0, 10.0)
+    n, found = uses.sum(), np.where(uses > 1.0, np.arange(40) % 2 * 10.0 * share, np.arange(40) % 2.0)
     sums = cluster_sums(found, uses)
-    student = scipy.stats.t.ppf(0.975, [n - 1.0, n * n / (uses @ uses) - 1.0])
-    expected = n / design_effect(found.sum(), n, sums) * (student[0] / student[1]) ** 2
-    assert expected.min() > n * n / (uses @ uses), "not below that of agreeing hosts"
+    effect = design_effect(found.sum(), n, sums)
+    hosts = n * n / (uses @ uses) * uses.mean() / np.sqrt((uses**2).mean())
+    freedom = (hosts - 1.0) / ((effect - 1.0) / effect) ** 2
+    student = scipy.stats.t.ppf(0.975, n - 1.0) / scipy.stats.t.ppf(0.975, np.minimum(freedom, n - 1.0))
+    expected = np.maximum(n / effect * student**2, np.minimum(n / effect, n * n / (uses @ uses)))
     np.testing.assert_allclose(effective_counts(found.sum(), n, sums, 0.95)[1], expected, rtol=1e-9)
+
+
+def test_hosts_that_scatter_like_independent_injections_cost_no_degrees_of_freedom():
+    found = np.repeat([1.0, 2.0], 10)
+    effective = effective_counts(found.sum(), 60.0, cluster_sums(found, np.full(20, 3.0)), 0.95)[1]
+    assert (effective > 59.8).all()
 
 
 @pytest.mark.parametrize(("uses", "rate", "correlation", "least"), [
