@@ -75,7 +75,13 @@ def diagnose():
 
 
 @pytest.fixture(scope="session")
-def galaxies(diagnose):
+def galaxies(diagnose, once):
+    """Features of 320 galaxies, labels, splits and fluxes, by one process for all of a run; read, never changed."""
+    folder = once("galaxies", lambda place: (place / "galaxies").write_bytes(pickle.dumps(measured(diagnose))))
+    return pickle.loads((folder / "galaxies").read_bytes())  # noqa: S301 - written by this run
+
+
+def measured(diagnose):
     rng = np.random.default_rng(0)
     label = rng.random(320) < 0.4
     flux = np.exp(rng.normal(1.0, 0.5, 320) + 0.9 * label)[:, None] * np.array([0.5, 1.0, 1.6])

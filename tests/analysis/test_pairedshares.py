@@ -10,6 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from analysis.reporting.pairedshares import Compared, paired_share_tests
 from analysis.results.untouched import untouched
+from analysis.statistics import paired
 from analysis.statistics.paired import paired_shares
 from analysis.statistics.thresholds import threshold_rows
 from lake.errors import ParameterError
@@ -76,7 +77,7 @@ def compared(seed, gain=0.0, seen=0, grid="g"):
 PIXELS = pd.Series(np.arange(840) % 40, [f"g{i}" for i in range(840)])
 
 
-def test_every_pair_and_quantity_has_a_row_and_a_verdict():
+def test_every_pair_and_quantity_has_a_row_and_a_verdict(monkeypatch):
     finders = {"demo1": compared(1), "demo2": compared(2), "better": compared(3, gain=2.0)}
     rows = paired_share_tests(finders, PIXELS, "p0.5").set_index(["a", "b", "quantity"])
     assert len(rows) == 3 * 5
@@ -87,6 +88,7 @@ def test_every_pair_and_quantity_has_a_row_and_a_verdict():
     assert rows.loc[("demo1", "better", "recall/tier_A"), "n"] == 35
     assert rows.loc[("demo1", "demo2", "recall"), "verdict"] == "indistinguishable"
     assert rows.loc[("demo1", "demo2", "completeness"), "n"] == 840
+    monkeypatch.setattr(paired, "_REPLICATES", 200)
     at = paired_share_tests(finders, PIXELS, "fpr5e-2@val").set_index(["a", "b", "quantity"])
     assert (at["standard_error"] > 0).all()
 

@@ -241,6 +241,7 @@ def test_six_models_share_tables(inputs):
     assert len(pairs.matrices(six)[0].rows) == 6
 
 
+@pytest.mark.usefixtures("words_only")
 def test_curves_over_lensed_magnitude_and_arc_snr_count_every_arc(inputs):
     """A flux of 1 nMgy is magnitude 22.5; injections without a flux are in no bin of its curve."""
     items = []

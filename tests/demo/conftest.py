@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def make(params: DemoParams, folder: Path) -> Made:
 
 
 @pytest.fixture(scope="session")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The tiny survey."""
-    return make(tiny_params(), tmp_path_factory.mktemp("tiny"))
+def survey(once: Callable[[str, Callable[[Path], object]], Path]) -> Made:
+    """The tiny survey, by one process for all of a run; read, never changed."""
+    folder = once("tiny_survey", lambda place: make(tiny_params(), place))
+    return Made(tiny_params(), folder / "survey", folder / "truth")

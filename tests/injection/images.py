@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 _STEPS = 4096
 _NEAR_AXIS = 256
-_BISECTIONS = 60
+_BISECTIONS = 44
 _CENTRE_ARCSEC = 1e-9
 """Distance from the centre at which the direction-only deflection of the SIE is read."""
 

@@ -58,9 +58,13 @@ def check_target(flux: Array, peak: Array) -> None:
 
 def test_flux_and_peak_over_the_widest_prior_agree_with_a_converged_integration() -> None:
     """Its fluxes and peaks are stored, since it takes seconds; those of the first draws are computed again."""
-    table, stored = drawn("v1_wide", 40, seed=11), np.loadtxt(DATA / "converged.csv", delimiter=",", skiprows=1)
-    np.testing.assert_allclose(truths(table, of=4), stored[:4], rtol=1e-6)
+    table, stored = drawn("v1_wide", 40, seed=11), stored_truths("converged.csv")
+    np.testing.assert_allclose(truths(table, of=2), stored[:2], rtol=1e-6)
     check_target(*errors(table, stored))
+
+
+def stored_truths(file: str) -> Array:
+    return np.loadtxt(DATA / file, delimiter=",", skiprows=1)
 
 
 @pytest.mark.slow
@@ -132,8 +136,8 @@ def check_lenstronomy(found: Array) -> None:
 
 def test_flux_agrees_with_lenstronomy_on_fifty_draws() -> None:
     """Its fluxes are stored, since it takes seconds; those of the first draws are computed again."""
-    stored = np.loadtxt(DATA / "lenstronomy_fluxes.csv", delimiter=",", skiprows=1)
-    np.testing.assert_allclose(lenstronomy_fluxes(50, seed=5, of=4), stored[:4], rtol=1e-6)
+    stored = stored_truths("lenstronomy_fluxes.csv")
+    np.testing.assert_allclose(lenstronomy_fluxes(50, seed=5, of=2), stored[:2], rtol=1e-6)
     check_lenstronomy(lenstronomy_errors(stored, seed=5))
 
 
@@ -173,12 +177,41 @@ CORNERS = {
 }  # fmt: skip
 
 
+STEPS = 50_000
+"""Of a stored image, from 0 to its peak."""
+QUICK = {
+    "on the lens centre", "n 0.5, small", "n 0.3", "at the stamp's edge", "theta_E 1e-6", "centre on a pixel's corner",
+    "flat and sheared",
+}  # fmt: skip
+"""Corners whose integration takes less than a tenth of a second."""
+
+
+def corner(name: str) -> tuple[float, Array]:
+    """Flux and image (y, x) of the converged integration, as stored."""
+    with np.load(DATA / "converged_corners.npz") as stored:
+        at = stored["names"].tolist().index(name)
+        return float(stored["fluxes"][at]), stored["images"][at] * (stored["peaks"][at] / STEPS)
+
+
+def integrated_corner(name: str) -> Array:
+    table = rows(CORNERS[name])
+    return converged(Lens.from_rows(table).row(0), components(table), 0)
+
+
 @pytest.mark.parametrize("name", CORNERS)
 def test_corners_agree_with_a_converged_integration(name: str) -> None:
-    table = rows(CORNERS[name])
-    truth, found = converged(Lens.from_rows(table).row(0), components(table), 0), light(table)[0]
-    np.testing.assert_allclose(found.sum(dtype=float), truth.sum(), rtol=2e-3, atol=1e-4)
+    (flux, truth), found = corner(name), light(rows(CORNERS[name]))[0]
+    np.testing.assert_allclose(found.sum(dtype=float), flux, rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(found, truth, atol=1e-2 * truth.max())
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CORNERS]
+)
+def test_stored_corners_are_those_of_the_integration(name: str) -> None:
+    (flux, stored), truth = corner(name), integrated_corner(name)
+    assert flux == pytest.approx(truth.sum(), rel=1e-6)
+    np.testing.assert_allclose(stored, truth, atol=1.1 * 0.5 / STEPS * truth.max())
 
 
 def test_the_smallest_and_steepest_source_is_within_the_largest_error_allowed() -> None:
@@ -197,16 +230,30 @@ def test_light_off_the_stamp_is_in_the_total() -> None:
     np.testing.assert_allclose(flat[-1], wide.sum() - wide[101:202, 101:202].sum(), rtol=5e-3)
 
 
-@pytest.mark.parametrize("q", [0.3, 0.8])
-def test_sources_on_a_caustic_agree_with_a_converged_integration(q: float) -> None:
-    x, y = caustic(Lens.from_rows(rows({"lens_q": q})).row(0), 400)
-    table = rows(*(
-        {"lens_q": q, "src_x_arcsec": x[k], "src_y_arcsec": y[k], "src_re_arcsec": size}
-        for k in (0, 50) for size in (0.02, 0.2)
-    ))  # fmt: skip
-    flux, peak = errors(table, truths(table))
+def on_caustics() -> pa.Table:
+    """Sources of two sizes at two places on the caustics of two lenses."""
+    changes = []
+    for q in (0.3, 0.8):
+        x, y = caustic(Lens.from_rows(rows({"lens_q": q})).row(0), 400)
+        changes += [
+            {"lens_q": q, "src_x_arcsec": x[k], "src_y_arcsec": y[k], "src_re_arcsec": size}
+            for k in (0, 50) for size in (0.02, 0.2)
+        ]  # fmt: skip
+    return rows(*changes)
+
+
+def test_sources_on_a_caustic_agree_with_a_converged_integration() -> None:
+    table, stored = on_caustics(), stored_truths("converged_caustics.csv")
+    np.testing.assert_allclose(truths(table.slice(1, 1)), stored[1:2], rtol=1e-6)
+    flux, peak = errors(table, stored)
     assert flux.max() <= 2e-3
     assert peak.max() <= 2e-3
+
+
+@pytest.mark.slow
+def test_stored_truths_are_those_of_the_integration() -> None:
+    for table, file in ((drawn("v1_wide", 40, seed=11), "converged.csv"), (on_caustics(), "converged_caustics.csv")):
+        np.testing.assert_allclose(truths(table), stored_truths(file), rtol=1e-6)
 
 
 def test_convolution_with_a_survey_psf_keeps_the_accuracy_of_the_smallest_sources() -> None:
