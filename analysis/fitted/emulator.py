@@ -133,7 +133,7 @@ def logit_interval(value: float, replicates: ArrayLike, clusters: int, level: fl
     """
     centre = logit(np.clip(value, _EDGE, 1.0 - _EDGE))
     scatter = np.std(logit(np.clip(replicates, _EDGE, 1.0 - _EDGE)), ddof=1) * np.sqrt(clusters / (clusters - 1))
-    half = scipy.stats.t.isf((1.0 - level) / 2.0, clusters - 1) * scatter
+    half = -scipy.special.stdtrit(clusters - 1, (1.0 - level) / 2.0) * scatter
     return float(expit(centre - half)), float(expit(centre + half))
 
 

@@ -124,7 +124,7 @@ def paired_completeness(
         error = float(np.hypot(error, _threshold_error(both, fixing)))
     low, high = _change_interval(difference, error, hosts)
     if error == 0.0 and difference != 0.0:  # all hosts change alike: a sign test of that many
-        error = abs(difference) / float(scipy.stats.norm.isf(0.5**hosts))
+        error = abs(difference) / float(-scipy.special.ndtri(0.5**hosts))
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
     p = float(scipy.stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0
@@ -184,7 +184,7 @@ def _change_interval(difference: float, error: float, hosts: int) -> tuple[float
     if error == 0.0:
         low, high = exact(abs(difference) * hosts, hosts)
         return (-high, high) if difference == 0.0 else (low, high) if difference > 0.0 else (-high, -low)
-    half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, hosts - 1)) * error
+    half = float(-scipy.special.stdtrit(hosts - 1, (1.0 - TABLE_LEVEL) / 2.0)) * error
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 

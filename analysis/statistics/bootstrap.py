@@ -75,13 +75,13 @@ def bca(value: float, replicates: Floats, left_out: Sequence[Floats], level: flo
     if not len(drawn) or drawn.min() == drawn.max():
         return float("nan"), float("nan")
     below = (np.sum(drawn < value) + 0.5 * np.sum(drawn == value)) / len(drawn)
-    bias = scipy.stats.norm.ppf(np.clip(below, 0.5 / len(drawn), 1.0 - 0.5 / len(drawn)))
+    bias = scipy.special.ndtri(np.clip(below, 0.5 / len(drawn), 1.0 - 0.5 / len(drawn)))
     influence = [(len(x) - 1) * (x.mean() - x) / len(x) for x in (v[np.isfinite(v)] for v in left_out) if len(x)]
     spread = sum(float(np.sum(u**2)) for u in influence)
     skew = sum(float(np.sum(u**3)) for u in influence) / (6.0 * spread**1.5) if spread > 0.0 else 0.0
     tail = (1.0 - level) / 2.0
-    z = bias + scipy.stats.norm.ppf([tail, 1.0 - tail])
-    low, high = np.quantile(drawn, scipy.stats.norm.cdf(bias + z / (1.0 - skew * z)))
+    z = bias + scipy.special.ndtri([tail, 1.0 - tail])
+    low, high = np.quantile(drawn, scipy.special.ndtr(bias + z / (1.0 - skew * z)))
     return float(low), float(high)
 
 

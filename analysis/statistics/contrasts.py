@@ -56,7 +56,7 @@ def mean_change(
     centre = float(more_w @ more_d / more_w.sum())
     own = codes.max() + 1 + np.arange(2)
     error = _error(more_w * (more_d - centre) / more_w.sum(), [np.append(column, own) for column in codes])
-    half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, fewest - 1)) * error
+    half = float(-scipy.special.stdtrit(fewest - 1, (1.0 - TABLE_LEVEL) / 2.0)) * error
     low, high = max(min(centre - half, value), -limit), min(max(centre + half, value), limit)
     return MeanChange(value, low, high, len(d), fewest)
 
@@ -81,7 +81,7 @@ def change_of_weights(
     if count < 2:
         return MeanChange(value, np.nan, np.nan, len(y), count)
     error = float(np.hypot(_error(parts[0] - parts[1], list(codes)), np.sqrt(more_variance)))
-    half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
+    half = float(-scipy.special.stdtrit(count - 1, (1.0 - TABLE_LEVEL) / 2.0)) * error
     if np.ptp(y) == 0.0:
         half = exact(0, count)[1]
     return MeanChange(value, max(value - half, -1.0), min(value + half, 1.0), len(y), count)

@@ -123,7 +123,7 @@ def paired_shares(
         )
     replicates = (drawn * net).sum(axis=1) / (drawn @ each)
     error = float(np.std(replicates, ddof=1) * np.sqrt(count / (count - 1)))
-    half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
+    half = float(-scipy.special.stdtrit(count - 1, (1.0 - TABLE_LEVEL) / 2.0)) * error
     low, high = not_narrower((difference, difference - half, difference + half), n)[1:]
     return PairedShares(n, count, only_a, only_b, difference, max(low, -1.0), min(high, 1.0), error, p)
 

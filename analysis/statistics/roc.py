@@ -154,19 +154,19 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
     parts = placements(pos_a, neg_a), placements(pos_b, neg_b)
     moved10, moved01 = (second - first for first, second in zip(*parts, strict=True))
     se, difference = float(np.sqrt(_variance(moved10) + _variance(moved01))), b.auc - a.auc
-    half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se
+    half = float(-scipy.special.ndtri((1.0 - level) / 2.0)) * se
     low, high, z = difference - half, difference + half, difference / se if se != 0 else 0.0
     if se == 0 and difference != 0:
         pairs = min(len(pos_a), len(neg_a))
         near, far = exact(abs(difference) * pairs, pairs, level)
         low, high = (near, far) if difference > 0 else (-far, -near)
-        z = float(np.copysign(scipy.stats.norm.isf(0.5**pairs), difference))
+        z = float(np.copysign(-scipy.special.ndtri(0.5**pairs), difference))
         se = difference / z if z else float("nan")
     elif se > 0 and min(_misranked(*one) for one in parts) < FEW:
         both = a.standard_error**2 + b.standard_error**2 - se**2, 2.0 * a.standard_error * b.standard_error
         wider = _recovered(a, b, both[0] / both[1] if both[1] > 0 else 0.0)
         low, high = max(min(low, wider[0]), -1.0), min(max(high, wider[1]), 1.0)
-    p_value = float(2.0 * scipy.stats.norm.sf(abs(z)))
+    p_value = float(2.0 * scipy.special.ndtr(-abs(z)))
     return PairedTest(a.auc, b.auc, difference, se, low, high, z, p_value)
 
 
@@ -215,7 +215,7 @@ def _variance(components: Floats) -> float:
 
 
 def _logit_interval(area: float, se: float, level: float) -> tuple[float, float]:
-    half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se / (area * (1.0 - area))
+    half = float(-scipy.special.ndtri((1.0 - level) / 2.0)) * se / (area * (1.0 - area))
     low, high = scipy.special.expit(scipy.special.logit(area) + np.array([-half, half]))
     return float(low), float(high)
 
@@ -236,14 +236,14 @@ def _score_interval(
 
     seen = se * se / variance(area)
     scale = (misranked * seen + _PRIOR_MISRANKED * max(seen, 1.0)) / (misranked + _PRIOR_MISRANKED)
-    factor = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) ** 2 * scale
+    factor = float(-scipy.special.ndtri((1.0 - level) / 2.0)) ** 2 * scale
 
     def outside(t: float) -> float:
         return float((area - t) ** 2 - factor * variance(t))
 
     low, high = (float(scipy.optimize.brentq(outside, *sides)) for sides in ((0.0, area), (area, 1.0)))
     if misranked <= _POISSON_MISRANKED:
-        fewest = float(scipy.stats.gamma.ppf((1.0 - level) / 2.0, misranked)) / misranked
+        fewest = float(scipy.special.gammaincinv(misranked, (1.0 - level) / 2.0)) / misranked
         high = max(high, 1.0 - (1.0 - area) * fewest)
     return low, high
 

@@ -338,13 +338,18 @@ def test_other_intervals_agree_with_statsmodels():
 def test_the_interval_of_the_largest_share_covers_it_and_a_bootstrap_does_not(shares, trials):
     rng, repeats = np.random.default_rng(4), 1500
     found = rng.binomial(trials, shares, (repeats, len(shares)))
-    bounds = np.array([largest(row, np.full(len(shares), trials)) for row in found])
+    kinds, which = np.unique(np.sort(found, axis=1), axis=0, return_inverse=True)  # alike but for their order
+    bounds = np.array([largest(row, np.full(len(shares), trials)) for row in kinds])[which]
     covered = (bounds[:, 0] <= max(shares)) & (bounds[:, 1] >= max(shares))
     assert covered.mean() > 0.95
     if shares == [0.4] * 8:
         again = [rng.binomial(trials, row / trials, (400, len(shares))).max(axis=1) / trials for row in found[:300]]
         low, high = np.quantile(again, [0.025, 0.975], axis=1)
         assert ((low <= max(shares)) & (high >= max(shares))).mean() < 0.5
+
+
+def test_the_order_of_shares_does_not_matter():
+    assert largest([7, 2, 12], [20, 20, 30]) == largest([12, 7, 2], [30, 20, 20])
 
 
 def test_the_largest_of_one_share_is_clopper_and_pearsons():
