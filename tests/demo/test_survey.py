@@ -131,6 +131,7 @@ def test_catalogue_positions_agree_with_the_images_wcs(survey: Made) -> None:
             assert np.hypot(x - record["x_px"], y - record["y_px"]) < 1e-3
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_same_parameters_give_the_same_bytes(survey: Made, tmp_path: Path) -> None:
     again = make(tiny_params(), tmp_path)
     assert digests(again.folder) == digests(survey.folder)

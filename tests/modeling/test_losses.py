@@ -66,6 +66,7 @@ def test_a_hard_negative_pulls_five_times_as_much(name: str) -> None:
     assert float(logits.grad[0]) == pytest.approx(5 * float(logits.grad[1]))  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_hard_negatives_of_an_epoch_are_counted_and_weigh_in_every_kind_of_loss(
     tmp_path: Path, small: TrainParams
 ) -> None:
@@ -91,6 +92,7 @@ def final(folder: Path, params: TrainParams, rows: pa.Table, validation: Trainin
     return read(folder / "state.safetensors")[0]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_tiers_change_a_weighted_run_and_leave_an_unweighted_one_bit_for_bit(
     tmp_path: Path, small: TrainParams
 ) -> None:
