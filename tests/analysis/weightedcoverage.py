@@ -13,7 +13,7 @@ from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.weighted import effective_number, weighted_share
 
 SCATTERS = (0.5, 1.0, 1.5)
-BINS = ((6.0, 15.0, "6-15"), (15.0, np.inf, "more"))
+BINS = ((2.0, 6.0, "2-6"), (6.0, 15.0, "6-15"), (15.0, np.inf, "more"))
 """Of the effective number of hosts that hold the rarer outcome, as rows of the table have them."""
 LEAST = 5
 """Settings that a row needs."""
