@@ -21,6 +21,8 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from analysis.diagnostics.closure import Chain, Params
+from analysis.results.untouched import FEWEST, trained
+from analysis.statistics.thresholds import REFUSED
 from demo.config import DemoParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
@@ -73,17 +75,23 @@ def audit_manifest(context: RunContext) -> pd.DataFrame:
 def scored_objects(context: RunContext, manifest: pd.DataFrame) -> pd.DataFrame:
     """The same with the finder's scores."""
     scores = context.read("scores", slices=[context.generation]).to_pandas()
-    return manifest.merge(scores[["galaxy_id", "score", "probability", "seen_in_training"]], on="galaxy_id")
+    return manifest.merge(
+        scores[["galaxy_id", "score", "probability", "seen_in_training", "trained_on"]], on="galaxy_id"
+    )
 
 
 def survey_chain(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> Chain | str | None:
-    """The chain of the lake's survey and a finder's grid, or why there is none; None where the survey's lenses are not
-    known."""
-    lenses = TrueLenses.of(context.root, objects, context.survey.collection)
-    if lenses is None:
+    """The chain of the lake's survey and a finder's grid, without lenses that it trained on, or why there is none; None
+    where the survey's lenses are not known."""
+    known = TrueLenses.of(context.root, objects, context.survey.collection)
+    if known is None:
         return None
+    lenses = known.without(objects.loc[trained(objects), "galaxy_id"])
+    new, total = len(lenses.truth), len(known.truth)
+    if new < min(total, FEWEST):
+        return f"{REFUSED}: {total - new:,} of {total:,} lenses were trained on"
     injections = context.read("injections", slices=[context.generation])
     if not injections.num_rows:
         return NO_INJECTION

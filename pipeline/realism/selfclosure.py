@@ -10,6 +10,7 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 
 from analysis.diagnostics.closure import Chain, Params
+from analysis.results.untouched import trained
 from injection.experiment.setting import Setting
 from injection.scene.ranges import inside, refuse
 from lake.errors import DataError, invalid
@@ -61,11 +62,12 @@ def _refuse_second_models(table: pd.DataFrame) -> None:
 
 
 def modelled(objects: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """Scored lenses outside the training split within 3 arcsec of a model, with its parameters, one each.
+    """Scored lenses that the finder is not known to have trained on, within 3 arcsec of a model, with its parameters.
 
     DataError with fewer than `LEAST` of them.
     """
-    lenses = objects[(objects["label"] == 1) & (objects["split"] != "train")].reset_index(drop=True)
+    new = (objects["label"] == 1) & (objects["split"] != "train") & ~trained(objects)
+    lenses = objects[new].reset_index(drop=True)
     lenses = lenses.drop(columns=[name for name in models.columns if name in lenses and name not in _PLACE])
     if len(lenses) and len(models):
         tree = cKDTree(unit_vectors(models["ra"].to_numpy(), models["dec"].to_numpy()))
@@ -78,7 +80,7 @@ def modelled(objects: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     if len(lenses) < LEAST:
         raise DataError(
             f"{len(lenses)} of {len(models)} modelled lenses are listed lenses with a stamp outside the training "
-            f"split, and self-closure needs {LEAST}"
+            f"split that the finder did not train on, and self-closure needs {LEAST}"
         )
     return lenses
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,14 @@ class TrueLenses:
     def first(self, count: int, seed: int) -> TrueLenses:
         """At most ``count`` of the lenses, by keyed hash, in their order."""
         order = np.argsort(key_hash(seed, pa.array(self.truth["galaxy_id"])), kind="stable")
-        kept = np.sort(order[:count])
-        return TrueLenses(self.truth.iloc[kept].reset_index(drop=True), self.rows.take(pa.array(kept)), self.bare)
+        return self._kept(np.sort(order[:count]))
+
+    def without(self, galaxy_ids: Collection[str]) -> TrueLenses:
+        """The lenses but some, in their order."""
+        return self._kept(np.flatnonzero(~self.truth["galaxy_id"].isin(list(galaxy_ids))))
+
+    def _kept(self, places: NDArray[np.int64]) -> TrueLenses:
+        return TrueLenses(self.truth.iloc[places].reset_index(drop=True), self.rows.take(pa.array(places)), self.bare)
 
     def in_place(self) -> pa.Table:
         """Injections at the lenses' true places, off the centres of their stamps by less than a pixel."""

@@ -26,6 +26,7 @@ from pipeline.realism.closure import Ingredients, chain, paired_hosts
 from pipeline.realism.hostweights import Weighted, plain_weights
 from pipeline.realism.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.realism.selfclosure import modelled, read_models, self_chain
+from pipeline.realism.truelenses import TrueLenses
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
 from tests.pipeline.checkout import values_of
@@ -64,10 +65,37 @@ def test_a_grid_without_a_scored_injection_is_no_population(monkeypatch: pytest.
     )
     made: Any = None
     assert closure._stored_grid(context, pa.table({"injection_id": ["i1"]}), made) == closure.NO_INJECTION
-    monkeypatch.setattr(closure.TrueLenses, "of", lambda *_: "lenses")
+    truth = pd.DataFrame({"galaxy_id": ["g1"]})
+    known = TrueLenses(truth, pa.table({"injection_id": ["g1"]}), np.zeros((1, 1, 1, 1), np.float32))
+    monkeypatch.setattr(closure.TrueLenses, "of", lambda *_: known)
     context.read = lambda *_, **__: pa.table({"seed": pa.array([], pa.int64())})
     store: Any = None
-    assert closure.survey_chain(context, pd.DataFrame(), store, BLUE_RING, PARAMS) == closure.NO_INJECTION
+    assert closure.survey_chain(context, truth, store, BLUE_RING, PARAMS) == closure.NO_INJECTION
+
+
+@pytest.mark.parametrize(("count", "left"), [(0, 25), (15, 10), (16, None), (25, None)])
+def test_lenses_that_the_finder_trained_on_are_in_no_link(
+    monkeypatch: pytest.MonkeyPatch, count: int, left: int | None
+) -> None:
+    ids = [f"g{number}" for number in range(25)]
+    truth = pd.DataFrame({"galaxy_id": ids})
+    known = TrueLenses(truth, pa.table({"injection_id": ids}), np.zeros((25, 1, 1, 1), np.float32))
+    objects = truth.assign(trained_on=np.arange(25) < count)
+    context: Any = SimpleNamespace(
+        generation="demo1",
+        root=None,
+        seed=1,
+        survey=SimpleNamespace(collection="dr10"),
+        read=lambda *_, **__: known.rows,
+    )
+    store: Any = SimpleNamespace(get=len)
+    monkeypatch.setattr(closure.TrueLenses, "of", lambda *_: known)
+    monkeypatch.setattr(closure, "scored_setting", lambda *_: None)
+    monkeypatch.setattr(closure, "chain", lambda made, *_: SimpleNamespace(unscored=f"{made.painted} lenses"))
+    found = closure.survey_chain(context, objects, store, BLUE_RING, PARAMS)
+    assert found == (f"{left} lenses" if left else f"refused: {count} of 25 lenses were trained on")
+    if left:
+        assert known.without(ids[:count]).rows["injection_id"].to_pylist() == ids[count:]
 
 
 def test_weights_of_hosts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +284,8 @@ def test_models_that_cannot_be_used_are_refused(sky: Sky, tmp_path: Path) -> Non
     good.to_csv(path, index=False)
     with pytest.raises(DataError, match="self-closure needs 10"):
         modelled(objects.assign(split="train"), read_models(path, setting))
+    with pytest.raises(DataError, match="that the finder did not train on, and self-closure needs 10"):
+        modelled(objects.assign(trained_on=True), read_models(path, setting))
 
 
 def test_no_slacs_lens_with_a_model_is_among_the_real_stamps(sky: Sky, real_data: Path) -> None:
