@@ -130,7 +130,9 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     allowed = first["msg"]
     for theirs, ours in _IN_OUR_WORDS:
         allowed = re.sub(theirs, ours, allowed)
-    return invalid(name, allowed, first.get("input"))
+    got = first.get("input")
+    known = re.findall("'([^']+)'", first["ctx"]["expected"]) if first["type"] == "literal_error" else []
+    return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
 
 
 def _fields(section: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:

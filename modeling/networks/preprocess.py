@@ -23,8 +23,10 @@ CPU_CHUNK = 64
 
 
 def resolved(params: PreprocessingParams, stamp_pixels: int) -> PreprocessingParams:
-    """The same preprocessing with ``auto`` replaced by radii in pixels."""
+    """The same preprocessing with ``auto`` replaced by radii in pixels; refused if it does not fit the stamps."""
     radii = annulus_radii(params, stamp_pixels, stamp_pixels)
+    if params.kind != "full":
+        _inside(stamp_pixels, stamp_pixels, params, torch.device("cpu"))
     if params.crop_pixels > stamp_pixels:
         raise invalid("preprocessing.crop_pixels", f"at most the stamp's {stamp_pixels} pixels", params.crop_pixels)
     return params.model_copy(update={"annulus": radii})
@@ -70,10 +72,15 @@ def _reference_pixels(x: Tensor, params: PreprocessingParams) -> Tensor:
     if params.kind == "full":
         return x.flatten(2)
     height, width = x.shape[-2:]
-    inside = _annulus_index(height, width, *annulus_radii(params, height, width), x.device)
+    return x.flatten(2).index_select(2, _inside(height, width, params, x.device))
+
+
+def _inside(height: int, width: int, params: PreprocessingParams, device: torch.device) -> Tensor:
+    """Places of the annulus's pixels in a flattened stamp; refused if there are none."""
+    inside = _annulus_index(height, width, *annulus_radii(params, height, width), device)
     if not len(inside):
         raise invalid("preprocessing.annulus", f"inside a {height} x {width} stamp", params.annulus)
-    return x.flatten(2).index_select(2, inside)
+    return inside
 
 
 def median(values: Tensor) -> Tensor:

@@ -72,12 +72,13 @@ def chain(project: Project, wanted: Wanted) -> Chain:
     found: dict[str, TrainParams] = {}
     changes = dict(setting(text) for text in wanted.settings if text)
     name: str | None = wanted.name
+    asked = "generation"
     while name is not None:
         if name in found:
             raise invalid(f"train.{name}.init", "a generation other than itself", name)
-        found[name] = _parameters(project, name, train, changes)
+        found[name] = _parameters(project, name, train, changes, asked)
         require_manifest(project, found[name])
-        start, changes = found[name].init, {}
+        start, changes, asked = found[name].init, {}, f"train.{name}.init"
         name = None if start is None or _is_imported(project, start, train) else start
     ordered = [found[key] for key in reversed(found)]
     if wanted.rehearse:
@@ -110,11 +111,16 @@ def parameters_of(project: Project, wanted: Wanted) -> TrainParams:
     return _parameters(project, wanted.name, train, changes)
 
 
-def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainParams:
-    """Parameters of a generation: as params.yaml has them, or else as its overlay says; an own one as its file says."""
+def _parameters(
+    project: Project, name: str, train: Mapping[str, Any], changes: Mapping[str, Any], asked: str = "generation"
+) -> TrainParams:
+    """Parameters of a generation: as params.yaml has them, or else as its overlay says; an own one as its file says.
+
+    An unknown name is the fault of the parameter ``asked``.
+    """
     own, known = params.own_generations(project.folder), train.get(name)
     if known is None and name not in {*generations(), *own}:
-        raise not_one_of("generation", sorted({*generations(), *own, *train}), name)
+        raise not_one_of(asked, sorted({*generations(), *own, *train}), name)
     if known is None or name in own:
         return resolve_generation(name, changes, own)
     where = f"train.{name}" if changes else f"train.{name}.parameters"

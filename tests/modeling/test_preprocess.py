@@ -92,3 +92,6 @@ def test_bad_annulus_is_refused() -> None:
         PreprocessingParams.load({**RAW.model_dump(), "annulus": [45.0, 20.0]}, "preprocessing")
     with pytest.raises(ParameterError, match="inside a 33 x 33 stamp"):
         normalise(torch.zeros(1, 3, 33, 33), RAW.model_copy(update={"annulus": (40.0, 45.0)}))
+    with pytest.raises(ParameterError, match="inside a 33 x 33 stamp"):
+        resolved(RAW.model_copy(update={"annulus": (40.0, 45.0)}), 33)
+    assert resolved(RAW.model_copy(update={"annulus": (40.0, 45.0), "kind": "full"}), 33).kind == "full"

@@ -171,6 +171,8 @@ def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
         ("gen1", "network.metadata_columns=[psfsize_r, psfsize_r]", r"metadata_columns' must be different columns"),
         ("gen1", "generation=gen2", r"'setting' must be a parameter of the training .*, got 'generation=gen2'"),
         ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation other than itself"),
+        ("gen4", "init=gen22", r"'train\.gen4\.init' must be one of R0, .*, got 'gen22'; did you mean 'gen2'\?"),
+        ("gen1", "network.name=resnet-18", r"'resnet18', .*, got 'resnet-18'; did you mean 'resnet18'\?"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_written(

@@ -239,6 +239,12 @@ def test_stamps_of_a_side_that_the_network_cannot_take_are_refused(project: Proj
         trained(project, wanted)
 
 
+def test_an_annulus_outside_the_stamps_is_refused(project: Project) -> None:
+    wanted = Wanted("demo1", [*SMALL, "preprocessing.annulus=[60, 70]"])
+    (line,) = problems(readiness(project, chain(project, wanted)))
+    assert "demo1, stamps: 'preprocessing.annulus' must be inside a 65 x 65 stamp, got (60.0, 70.0)" in line
+
+
 def test_missing_shards_and_large_batches_are_refused(project: Project) -> None:
     with pytest.raises(ParameterError, match=r"'loop\.batch' must be at most the 72 training rows, got 128"):
         trained(project, Wanted("demo1", ["loop.batch=128"]))
