@@ -130,6 +130,7 @@ def test_titles_and_labels_of_maps_lie_within_their_figures(monkeypatch):
             assert high <= figure.bbox.height, text
 
 
+@pytest.mark.usefixtures("words_only")
 def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
     rows = with_intervals(cells())
     assert heat_map(rows, "p0.3", SURVEY, "demo").media_type == "image/svg+xml"

@@ -43,13 +43,15 @@ def test_a_gridded_parameter_is_shown_at_its_values_however_uneven_they_are(rows
     assert view["n"].tolist() == uneven[uneven["status"] == "scored"].groupby("theta").size().tolist()
 
 
+FRAME = injections(0.0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(22.5, 26.5), min_size=2, max_size=6, unique=True))
 def test_bins_never_lose_or_double_an_injection(edges):
-    frame = injections(0.0)
     edges = sorted(edges)
-    view = along(frame, {"mag": edges}, 0.3)
-    assert view["n"].sum() == frame["mag"].between(edges[0], edges[-1]).sum()
+    view = along(FRAME, {"mag": edges}, 0.3)
+    assert view["n"].sum() == FRAME["mag"].between(edges[0], edges[-1]).sum()
 
 
 def test_two_axes_show_empty_combinations(rows):

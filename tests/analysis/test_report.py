@@ -185,6 +185,7 @@ def test_what_models_do_not_share_is_said_of_each(inputs):
     assert list(found[-2:]) == ["127", "p > 0.19"]
 
 
+@pytest.mark.usefixtures("words_only")
 def test_each_model_s_scores_are_marked_at_its_own_thresholds(inputs, monkeypatch):
     drawn = {}
     monkeypatch.setattr(ranking, "score_histograms", lambda scores, marks: drawn.update(marks))
