@@ -6,6 +6,7 @@ Objects come from hosts (galaxies); folds, resamples and permutations keep the o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,7 +58,7 @@ class Groups:
             values / np.where(spread > 0.0, spread, 1.0), spread, labels, np.unique(names, return_inverse=True)[1]
         )
 
-    @property
+    @cached_property
     def paired(self) -> bool:
         """Whether every host has objects in both groups."""
         count = int(self.hosts.max()) + 1
@@ -71,8 +72,13 @@ class Groups:
         """
         if self.paired:
             return self.labels ^ rng.integers(0, 2, int(self.hosts.max()) + 1)[self.hosts]
-        _, first, block = np.unique(2 * self.hosts + self.labels, return_index=True, return_inverse=True)
+        first, block = self._halves
         return np.asarray(rng.permutation(self.labels[first])[block])
+
+    @cached_property
+    def _halves(self) -> tuple[Ints, Ints]:
+        """The first object of each host in each group, and the place of each object among these."""
+        return np.unique(2 * self.hosts + self.labels, return_index=True, return_inverse=True)[1:]
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def p_value(null: Floats, value: float) -> float:
 
 def out_of_fold(values: Floats, labels: Ints, hosts: Ints, folds: int) -> Floats:
     """Scores (labelling, object): for each row of ``labels``, of models that were fitted without the object's host."""
-    fold = np.stack([dealt(row, hosts, folds) for row in labels])
+    fold = dealt(labels, hosts, folds)
     design = np.column_stack([np.ones(len(values)), values])
     scores = np.empty(labels.shape)
     for i in range(folds):
@@ -182,10 +188,11 @@ def logistic_weights(values: Floats, labels: Ints, used: NDArray[np.bool_]) -> F
 
 
 def dealt(labels: Ints, hosts: Ints, folds: int) -> Ints:
-    """Fold of each object: whole hosts, dealt in turn within each label, in a fixed shuffled order."""
-    unique, first = np.unique(hosts, return_index=True)
+    """Fold of each object (..., object) of each labelling (..., object): whole hosts, dealt in turn within each label,
+    in a fixed shuffled order."""
+    unique, first, place = np.unique(hosts, return_index=True, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(unique))
-    by_label = order[np.argsort(labels[first][order], kind="stable")]
-    fold = np.empty(len(unique), dtype=np.int64)
-    fold[by_label] = np.arange(len(unique)) % folds
-    return np.asarray(fold[np.searchsorted(unique, hosts)])
+    by_label = order[np.argsort(labels[..., first[order]], axis=-1, kind="stable")]
+    fold = np.empty(by_label.shape, dtype=np.int64)
+    np.put_along_axis(fold, by_label, np.broadcast_to(np.arange(len(unique)) % folds, fold.shape), axis=-1)
+    return np.asarray(fold[..., place])
