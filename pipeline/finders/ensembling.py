@@ -191,5 +191,5 @@ def _trained_on(
     hit = np.logical_or.reduce([np.asarray(each) for each in trained])
     hit |= tested & np.logical_or.reduce([np.asarray(each) for each in seen])
     hit |= manifest["galaxy_id"].to_pandas().isin(set(fitted)).to_numpy()
-    manifest.filter(pa.array(hit)).to_pandas()[["galaxy_id"]].to_csv(path, index=False)
+    manifest.filter(pa.array(hit)).to_pandas()[["galaxy_id", "ra", "dec"]].to_csv(path, index=False)
     return audits.TrainedOn(path, 1.0)

@@ -7,9 +7,11 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from lake.errors import ParameterError
+from pipeline.experiment.trainedon import LISTED, seen_by
 from pipeline.finders import ensembling
 from pipeline.finders.ensembling import fits
 from pipeline.project import params
@@ -59,3 +61,17 @@ def test_a_full_disk_under_the_list_of_trained_objects_is_named(
     with pytest.raises(OSError, match=rf"'{tmp_path}/tmp\w+'$") as raised:
         ensembling._audit(project, "both", ["demo1", "demo2"], "{}", fitted)
     assert raised.value.errno in (errno.EFBIG, errno.ENOSPC)
+
+
+def test_objects_outside_the_manifest_are_known_not_to_have_been_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"galaxy_id": ["ls-dr10:1", "ls-dr10:2"], "ra": [10.0, 20.0], "dec": [1.0, 2.0], "split": ["train", "val"]}
+    monkeypatch.setattr(ensembling.delta, "read", lambda *given, **more: pa.table(rows))
+    for name in ("seen_by", "trained_by"):
+        monkeypatch.setattr(ensembling, name, lambda folder, rows: pa.array([True, False]))
+    project = Project(tmp_path / "project", {"survey": params.load(PROJECT).values["survey"]})
+    ensembling._trained_on(project, ["demo1"], ["ls-dr10:2"], tmp_path / LISTED)
+    assert seen_by(tmp_path, pa.table(rows)).to_pylist() == [True, True]
+    elsewhere = pa.table({"galaxy_id": ["ls-dr10:3"], "ra": [30.0], "dec": [3.0]})
+    assert seen_by(tmp_path, elsewhere).to_pylist() == [False]
