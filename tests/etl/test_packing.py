@@ -97,6 +97,7 @@ def lake(tmp_path: Path) -> Lake:
     return made
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_later_batch_is_added_and_earlier_shards_stay(lake: Lake) -> None:
     before = lake.files()
     maker = Maker()
@@ -130,6 +131,7 @@ def test_only_shards_that_changed_are_read_to_be_checked(lake: Lake, monkeypatch
     assert maker.asked == 0
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_many_new_stamps_are_packed_with_the_old_ones(lake: Lake, tmp_path: Path) -> None:
     """As if all were made at once."""
     maker = Maker()
@@ -153,6 +155,7 @@ def test_what_is_made_from_something_else_is_made_again(lake: Lake) -> None:
     assert maker.asked == 500
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("damage", ["lost", "changed", "cut short", "not an array"])
 def test_a_damaged_shard_is_not_taken_over(lake: Lake, damage: str) -> None:
     place = lake.folder / shard_name(2)
@@ -170,6 +173,7 @@ def test_a_damaged_shard_is_not_taken_over(lake: Lake, damage: str) -> None:
     assert maker.asked == len(held)
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("damage", [b"", b"PAR1 and nothing more"])
 def test_without_a_memory_all_is_made_again(lake: Lake, damage: bytes) -> None:
     lake.memory.write_bytes(damage)

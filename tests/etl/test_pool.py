@@ -162,6 +162,7 @@ def test_bad_rows_are_quarantined_and_counted(tmp_path: Path) -> None:
     assert {r["objid"] for r in pool_rows(tmp_path, frames)} == {6, 8, 9, 10, 11} | {100 + i for i in range(11)}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_same_brick_and_objid_in_two_releases_are_two_sources(tmp_path: Path) -> None:
     north = sources(3)
     north["RELEASE"][:] = 9011
@@ -181,6 +182,7 @@ def test_the_same_brick_and_objid_in_two_releases_are_two_sources(tmp_path: Path
     assert missing == ["sweep-unknown.fits"]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_cases_of_two_releases(cases: Path, tmp_path: Path) -> None:
     for name in ("sweep-041-ns_dup_north.fits", "sweep-042-ns_dup_south.fits"):
         (tmp_path / name).write_bytes((cases / "sweeps" / name).read_bytes())
@@ -188,6 +190,7 @@ def test_the_cases_of_two_releases(cases: Path, tmp_path: Path) -> None:
     assert found == {"kept": 20}
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(tmp_path: Path) -> None:
     """Rows of neighbouring bricks (one near a candidate) and infinite fluxes; a packed file, an empty one, others."""
     columns = sources(8) | {"BRICK_PRIMARY": np.array([False, False] + [True] * 6)}
@@ -220,6 +223,7 @@ def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(tmp_p
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_file_whose_bytes_are_in_the_wrong_order_is_refused_as_a_whole(tmp_path: Path) -> None:
     """Some of its numbers would be positions, fluxes and counts that pass every cut."""
     columns, rng = sources(4000), np.random.default_rng(1)
@@ -283,6 +287,7 @@ def test_spark_makes_the_same_and_partitions_change_nothing(
         pool_rows(tmp_path / name, again)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_limits_prune_what_is_read(tmp_path: Path) -> None:
     for i in range(3):
         columns = sources(10, i)

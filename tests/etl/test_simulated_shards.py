@@ -23,6 +23,8 @@ from lake.store.stamps import StampStore
 from tests.etl.stampplans import CUTTING, PLACES, SIDE, SIZE, planned, renderer
 from tests.etl.survey_files import write_brick
 
+pytestmark = pytest.mark.usefixtures("whole_stage")
+
 
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, np.ndarray]], dict[str, WCS]]:
@@ -93,7 +95,6 @@ def test_masks_and_conditions(survey: Any, tmp_path: Path) -> None:
     assert whole["theta_e_over_fwhm_nea"] == pytest.approx(1.0 / 1.2)
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_the_same_bytes_in_any_batches_and_nothing_is_made_twice(survey: Any, tmp_path: Path) -> None:
     folder, _, wcs = survey
     plan = planned(wcs)
@@ -112,7 +113,6 @@ def test_the_same_bytes_in_any_batches_and_nothing_is_made_twice(survey: Any, tm
     ).read_bytes(), "rows without their pixels are not taken for a shard"
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_a_changed_or_damaged_coadd_remakes_its_shard_and_rejects_with_its_name(survey: Any, tmp_path: Path) -> None:
     _, images, _ = survey
     folder = tmp_path / "survey"
@@ -129,7 +129,6 @@ def test_a_changed_or_damaged_coadd_remakes_its_shard_and_rejects_with_its_name(
     assert sum(row["status"] == "ok" for row in made) == 3 * 3
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_shards_follow_each_other_across_batches(survey: Any, tmp_path: Path) -> None:
     folder, _, wcs = survey
     plan = planned(wcs)
@@ -150,7 +149,6 @@ def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray, of: np.ndarray)
     return renderer(rows, hosts, usable, of)
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_killed_in_a_shard_and_run_again(survey: Any, tmp_path: Path) -> None:
     """A shard that was done stays, the one begun leaves nothing, and the bytes are those of an uninterrupted run."""
     folder, _, wcs = survey

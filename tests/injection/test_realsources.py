@@ -149,6 +149,7 @@ def test_the_grid_id_follows_the_galaxies_not_their_file(bank: SourceBank, tmp_p
     assert len(others | {grid_id("a.h5")}) == 5
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_injections_that_no_galaxy_serves_fail_alone_in_the_grid(bank: SourceBank, tmp_path: Path) -> None:
     banks.write_bank(tmp_path / "bank.h5", bank)
     real = bank_params(tmp_path / "bank.h5", max_pixel_arcsec=0.03)

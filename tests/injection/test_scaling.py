@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from injection.engine import render
 from injection.optics import noise
@@ -31,6 +32,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_memory_of_a_stream_of_batches_is_that_of_one_batch() -> None:
     rendered(64)
 

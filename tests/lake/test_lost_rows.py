@@ -56,6 +56,7 @@ def file_of(root: DataRoot, run: str) -> Path:
     return next((Path(root.table("gates")) / f"run_id={run}").glob("*.parquet"))
 
 
+@pytest.mark.usefixtures("whole_stage")
 @pytest.mark.parametrize("harm", [remove, shorten, empty, flip], ids=lambda function: function.__name__)
 def test_lost_rows_are_found_forgotten_and_made_again(pinned: DataRoot, harm: Callable[[Path], None]) -> None:
     card = cards.read_slice(pinned, "gates", "s-a").card

@@ -188,6 +188,7 @@ def problems(root: DataRoot) -> list[str]:
     return [*shard_problems(root).values(), *manifest_problems(root).values()]
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_deep_verification_finds_every_changed_shard_and_stale_manifest(root: DataRoot) -> None:
     assert problems(root) == []
     made = lake_of(root)

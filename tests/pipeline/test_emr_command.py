@@ -40,6 +40,7 @@ def project_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from etl.emr import submission
 
@@ -116,6 +117,7 @@ def test_a_manifest_takes_the_judged_lists_along(project_folder: Path) -> None:
     assert submission(place, "negatives", None, {}).files == ()
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_stage_takes_its_files_along(project_folder: Path) -> None:
     place = params.load(project_folder)
     with pytest.raises(DataError, match=r"grid/mine is missing, which the stage reads"):

@@ -130,6 +130,7 @@ def test_a_parameter_that_only_one_generation_names_is_compared(project: Project
     assert compared(project.folder, ["demo1", "mine"]).to_pylist() == expected
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_the_commands_say_what_they_made_and_show(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     at = ["--project", str(project.folder)]

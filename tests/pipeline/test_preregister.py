@@ -41,6 +41,7 @@ def demo3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(smallruns.AUC, "demo3", 0.99)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_it_is_stored_before_and_shown_beside_the_result(project: Project, demo3: None) -> None:
     before = expected.pins_hash(project.data)
     register(project.data, ABOVE)
@@ -127,6 +128,7 @@ def test_a_record_with_a_date_after_the_result_does_not_count(project: Project) 
     assert first["outcome"] == "registered after the result: does not count (as expected)"
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_differences_and_invalid_results(project: Project, demo3: None) -> None:
     register(project.data, replace(ABOVE, against="evaluate-demo1", threshold=0.0))
     smallruns.evaluate(project, "demo3")

@@ -31,6 +31,7 @@ def project(small_runs: Path, tmp_path: Path) -> Project:
     return smallruns.copied(small_runs, tmp_path)
 
 
+@pytest.mark.usefixtures("whole_stage")
 def test_a_restored_run_is_invalid_again_if_what_it_was_made_from_is_invalidated_later(project: Project) -> None:
     registry.change(project, "train-demo2", "invalidated", "wrong seed")
     registry.change(project, "grid-demo2", "restored", "the seed does not matter there")
