@@ -38,7 +38,7 @@ STANDARD = Quadrature(
 )
 """Quadrature with lensed flux within 0.1 % of the converged one for the widest prior; for images of real galaxies, at
 the 95th percentile."""
-_CHUNK, _CHUNK_ALONE = 64, 256
+_CHUNK, _CHUNK_ALONE = 64, 128
 """Rows traced at once by one of several threads, and by one alone: it calls Python less often in longer pieces, which
 leaves Python's lock to the threads that make other batches."""
 _TRANSFORMED = 4
