@@ -73,7 +73,6 @@ def test_memory_and_the_projects_own_errors_are_sentences() -> None:
     assert edge.explained(ZeroDivisionError("x")) is None
 
 
-@pytest.mark.usefixtures("whole_stage")
 def test_a_file_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
