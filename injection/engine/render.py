@@ -41,7 +41,7 @@ the 95th percentile."""
 _CHUNK, _CHUNK_ALONE = 64, 128
 """Rows traced at once by one of several threads, and by one alone: it calls Python less often in longer pieces, which
 leaves Python's lock to the threads that make other batches."""
-_TRANSFORMED = 4
+_TRANSFORMED = 8
 """Stamps transformed together: few enough for the processor's cache."""
 
 
