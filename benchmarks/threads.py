@@ -1,9 +1,9 @@
 """Can threads feed a finder on a GPU? `python -m benchmarks.threads`: the grid's stream without the scoring.
 
 Threads load hosts, draw, render and measure injections and make their tables, each in batches of its own, for a finder
-that takes no time here. One thread and two take turns in one process. Python's lock is held by one thread at a time, so
-no number of threads makes more injections than the time allows in which one of them holds it. How long that is says
-py-spy, where it is installed (`pip install py-spy`), in a process of its own.
+that takes no time here. One thread and two take turns in one process. One thread at a time holds Python's lock, and for
+each injection it is held for some time, which limits the rate of any number of threads. py-spy, where it is installed
+(`pip install py-spy`), measures that time in a process of its own.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def report(found: list[list[dict[str, float]]]) -> float:
         )
     ratios = [one["wall_s"] / two["wall_s"] for one, two in found]
     print(f"two threads : one, in the same turn: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    needed = ", ".join(f"{rate:,}/s need {rate * each[0] / 1e3:.1f}" for rate in NEEDED_PER_S)
+    needed = ", ".join(f"{rate:,}/s needs {rate * each[0] / 1e3:.1f}" for rate in NEEDED_PER_S)
     print(f"processors like this one for a grid of 110,000 in 20 and in 10 s: {needed}")
     return each[0]
 
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             return
         report(turns(Path(folder), options))
     if (program := sampler()) is None:
-        print("Python's lock was not looked at: py-spy is not installed")
+        print("the time in Python's lock was not measured: py-spy is not installed")
         return
     lock = held(program, options)
     print(f"Python's lock is held for {1e3 * lock:.3f} ms of each, so that threads make at most {1 / lock:,.0f}/s")

@@ -69,8 +69,9 @@ def host_correlation(found: ArrayLike, hosts: ArrayLike, cells: ArrayLike) -> fl
         spread, residual = p * (1.0 - p), y - p[cell]
         corrected = np.where(n > 1.0, spread / (n - 1.0), 0.0)
     host = np.unique(np.asarray(hosts), return_inverse=True)[1]
-    keys, each = np.unique(cell * (int(host.max()) + 1) + host, return_inverse=True)
-    of, uses = keys // (int(host.max()) + 1), np.bincount(each).astype(np.float64)
+    hosts_of_all = int(host.max(initial=0)) + 1
+    keys, each = np.unique(cell * hosts_of_all + host, return_inverse=True)
+    of, uses = keys // hosts_of_all, np.bincount(each).astype(np.float64)
     pairs = uses * (uses - 1.0)
     variance = (pairs * corrected[of] * n[of]).sum()
     if not variance > 0.0:

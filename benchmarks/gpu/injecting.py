@@ -24,7 +24,7 @@ from modeling.scoring.scorer import CheckpointScorer
 HOSTS, SECONDS = (512, 8.0) if GPU else (8, 1.0)
 """Made-up hosts; seconds after which a number of threads is stopped."""
 CORES = os.cpu_count() or 1
-THREADS, BATCH = ((1, 4, CORES), 1024) if GPU else ((1, 2), 4)
+THREADS, BATCH = (tuple(sorted({1, 4, CORES})), 1024) if GPU else ((1, 2), 4)
 """Numbers of threads, each of which makes batches of its own beside a GPU; injections of a batch."""
 ROUNDS = 8 if GPU else 2
 """Batches for each thread."""
@@ -76,7 +76,7 @@ def records() -> Iterator[dict[str, Any]]:
 
 
 def _streamed(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
-    """Rate and shares of the grid's threads, without the first batch, until each has finished the batch it was at."""
+    """Rate and shares of the grid's threads, without the first batch, until each has finished its batch."""
     grid, clock, todo = planned.setting.grid, Clock(), stream.batches(planned)
     start = time.perf_counter()
     stream.run_batch(planned, todo[0], scorer)

@@ -242,9 +242,9 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     """What a finder returned as float64, or a description of it if it is not numbers."""
     kind = type(found).__name__
     if isinstance(found, list | tuple):
-        found = [one.detach().cpu() if isinstance(one, Tensor) else one for one in found]
+        found = [_array(one) if isinstance(one, Tensor) else one for one in found]
     if isinstance(found, Tensor):
-        found = found.detach().to_dense().to("cpu", torch.float64).numpy()
+        found = _array(found)
     if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
         return f"{np.ma.count_masked(found)} masked values"
     try:
@@ -254,6 +254,10 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     if values.dtype.kind not in "fiu":
         return f"{kind} with values of type {values.dtype}"
     return values.astype(np.float64)
+
+
+def _array(found: Tensor) -> NDArray[np.float64]:
+    return np.asarray(found.detach().to_dense().to("cpu", torch.float64).numpy())
 
 
 def _callable(finder: Any, path: str) -> Callable[..., Any]:

@@ -69,6 +69,7 @@ def test_the_correlation_is_that_of_the_simulation(correlation):
         values.append(host_correlation(np.concatenate(parts), hosts, np.repeat([0, 1, 2], 90)))
     assert np.mean(values) == pytest.approx(correlation, abs=0.03)
     assert np.isnan(host_correlation([1, 0, 1], [1, 2, 3], [0, 0, 0]))
+    assert np.isnan(host_correlation([], [], []))
 
 
 def test_impossible_wishes_are_refused():

@@ -32,7 +32,7 @@ def test_one_thread_and_two_take_turns(
     assert one.startswith("1 thread(s): 250 injections/s (250 to 250), 2.000 ms of processor time each")
     assert two.startswith("2 thread(s): 400 injections/s")
     assert "two threads : one, in the same turn: 1.60 " in ratio
-    assert needed.endswith("5,500/s need 11.0, 11,000/s need 22.0")
+    assert needed.endswith("5,500/s needs 11.0, 11,000/s needs 22.0")
 
 
 def test_the_lock_is_held_for_the_samples_of_the_timed_part(tmp_path: Path) -> None:

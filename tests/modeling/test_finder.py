@@ -223,6 +223,7 @@ def test_answers_that_are_not_one_finite_number_each_are_refused(
         np.ones((3, 1), np.float16),
         torch.ones(3, requires_grad=True),
         list(torch.ones(3, requires_grad=True)),
+        list(torch.ones(3, dtype=torch.bfloat16)),
         torch.ones(3).to_sparse(),
     ],
 )
