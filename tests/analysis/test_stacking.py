@@ -20,13 +20,13 @@ def sample(n: int = 600) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArra
     return rng.normal(1.5 * labels[:, None], 1.0, (n, 2)), labels, rng.integers(0, 40, n)
 
 
-@pytest.fixture
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of a tenth of the units, which learns as much of two inputs."""
-    monkeypatch.setattr(stacking, "HIDDEN", 30)
+@pytest.fixture(params=[30, pytest.param(stacking.HIDDEN, marks=pytest.mark.whole_stage)])
+def _units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network as it is, which takes seconds to fit, and one of a tenth of the units for `make quick`."""
+    monkeypatch.setattr(stacking, "HIDDEN", request.param)
 
 
-@pytest.mark.usefixtures("_small")
+@pytest.mark.usefixtures("_units")
 @pytest.mark.parametrize("kind", stacking.KINDS)
 def test_two_finders_that_see_different_things_rank_better_together(kind: str) -> None:
     inputs, labels, groups = sample()
@@ -50,7 +50,7 @@ def test_a_regression_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(biases, expected.intercept_)
 
 
-@pytest.mark.usefixtures("_small")
+@pytest.mark.usefixtures("_units")
 def test_out_of_fold_scores_of_labels_without_signal_rank_nothing() -> None:
     inputs, labels, groups = sample(500)
     shuffled = np.random.default_rng(1).permutation(labels)

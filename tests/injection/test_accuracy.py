@@ -92,10 +92,7 @@ def test_coarse_rays_of_real_galaxies_are_caught() -> None:
 
 @pytest.mark.usefixtures("whole_stage")
 def test_real_galaxies_pass_the_gate_of_validation(real_data: Path) -> None:
-    """Over 120 draws of v1_wide the lensed flux is off by 4.7e-4 at 95 % and 1.9e-3 at most.
-
-    The tenth draw would take as long as the first nine.
-    """
+    """Over 120 draws of v1_wide the lensed flux is off by 4.7e-4 at 95 % and 1.9e-3 at most."""
     cleaning = StampCleaning(min_snr=20.0, psf_correction=None)
     bank = load_bank(
         RealSources(path=str(real_data / COSMOS), catalogue_colours=False, max_pixel_arcsec=None, cleaning=cleaning)
@@ -103,7 +100,7 @@ def test_real_galaxies_pass_the_gate_of_validation(real_data: Path) -> None:
     sources = BankSources(bank, catalogue_colours=False)
     exact = sources.trace(unlensed(8, bank), 101, CONVERGED, SCALE)[0].sum(axis=1, dtype=float)
     np.testing.assert_allclose(exact, 1.0, atol=3e-4)
-    table = sources.draw(drawn("v1_wide", 9), load_prior("v1_wide"), 7)
+    table = sources.draw(drawn("v1_wide", 12), load_prior("v1_wide"), 7)
     errors = np.abs(flux_errors(table, 101, render.STANDARD, SCALE, sources))
     assert np.percentile(errors, 95) < FLUX_ERROR_P95_MAX
     assert errors.max() < FLUX_ERROR_MAX

@@ -39,10 +39,10 @@ def test_memory_of_a_stream_of_batches_is_that_of_one_batch() -> None:
     def batch() -> None:
         noise.add_poisson(rendered(64).images, 150.0, 1, ids(64))
 
-    one, many = (peak_bytes(lambda count=count: [batch() for _ in range(count)]) for count in (1, 4))
+    one, many = (peak_bytes(lambda count=count: [batch() for _ in range(count)]) for count in (1, 12))
     stamps = 64 * 3 * PIXELS**2 * 4
     assert one > stamps
-    assert many - one < 0.014 * stamps, "what three more batches leave"
+    assert many - one < 0.05 * stamps, "what eleven more batches leave"
 
 
 def test_a_large_batch_needs_little_beside_its_stamps() -> None:

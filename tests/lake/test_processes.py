@@ -74,8 +74,10 @@ def test_a_suspended_process_or_child_is_found() -> None:
 
 
 @pytest.mark.usefixtures("whole_stage")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path, end: signal.Signals) -> None:
+@pytest.mark.parametrize(("end", "raised"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "SystemExit")])
+def test_a_signal_is_raised_once_the_module_and_what_it_started_have_ended(
+    tmp_path: Path, end: signal.Signals, raised: str
+) -> None:
     (tmp_path / "stubborn.py").write_text(
         "import pathlib, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -90,16 +92,16 @@ def test_a_signal_is_raised_once_the_module_and_what_it_started_have_ended(tmp_p
         "try:\n"
         "    with processes.stoppable():\n"
         "        processes.run_bound(pathlib.Path(), 'stubborn', environment={})\n"
-        "except (KeyboardInterrupt, SystemExit):\n"
+        "except (KeyboardInterrupt, SystemExit) as end:\n"
         "    left = [one for one in psutil.Process().children(recursive=True) if one.status() != 'zombie']\n"
-        "    pathlib.Path('left').write_text(repr(left))\n"
+        "    pathlib.Path('left').write_text(f'{type(end).__name__}, {left}')\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{tmp_path}"}
     process = subprocess.Popen([sys.executable, "runner.py"], cwd=tmp_path, env=environment)
     wait_until((tmp_path / "started").exists)
     process.send_signal(end)
     process.wait(timeout=30)
-    assert (tmp_path / "left").read_text() == "[]"
+    assert (tmp_path / "left").read_text() == f"{raised}, []"
 
 
 def stopped_twice() -> None:

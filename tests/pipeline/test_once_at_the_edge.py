@@ -66,11 +66,16 @@ def at_the_edge(path: Path) -> bool:
     return path.is_relative_to(PROJECT / "pipeline" / "commands") or name(path) == "pipeline/project/params.py"
 
 
+BELOW = [path for path in MODULES if not at_the_edge(path)]
+
+
 def test_parameters_are_loaded_by_commands_alone(used: Uses, imported: Imported) -> None:
-    below = [path for path in MODULES if not at_the_edge(path)]
-    assert len(below) > 400
-    given = [path for path in below if "pipeline.project.params" in imported(path)]
+    assert len(BELOW) > 400
+    given = [path for path in BELOW if "pipeline.project.params" in imported(path)]
     assert given
     assert not {name(path) for path in given if {one for place, one in used(path).calls if place == "params"} & READERS}
-    readers = {name(path) for path in below if "lake.files.strictyaml.read_mapping" in imported(path)}
-    assert readers <= set(DESCRIPTIONS)
+
+
+def test_files_of_users_are_read_where_it_is_listed(imported: Imported) -> None:
+    readers = {name(path) for path in BELOW if "lake.files.strictyaml.read_mapping" in imported(path)}
+    assert readers - set(DESCRIPTIONS) == set()
