@@ -90,8 +90,11 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """pytest searches five times for errors of objects in circles; libraries that tests imported are searched once."""
-    gc.collect()
+    """pytest searches five times for errors of objects in circles: of libraries that tests imported no more often than
+    something is found."""
+    for _ in range(5):
+        if not gc.collect():
+            break
     gc.freeze()
 
 
