@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from analysis.config import DiagnosticParams
+from analysis.diagnostics import closure_balance as balancing
+from analysis.diagnostics.closure_light import LIGHT, light_errors
 from analysis.diagnostics.subject import Subject
 from analysis.records import Gate, Measure, Outcome, gate_within, missing, not_measured, reason, unmeasured
-from analysis.results.untouched import FEWEST
-from analysis.statistics.intervals import TABLE_LEVEL, exact
+from analysis.statistics.intervals import exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
 from analysis.statistics.thresholds import Threshold
 
@@ -27,7 +29,8 @@ Floats = NDArray[np.float64]
 
 PROPENSITY = "propensity"
 _POINTS = 100.0
-_LIGHT = "closure/light"
+_ORDER = ("light", "renderer", "hosts", "population", "self")
+BALANCED = ("hosts", "population")
 
 
 class Params(DiagnosticParams):
@@ -48,6 +51,9 @@ class Params(DiagnosticParams):
     """Largest bias of completeness from the hosts (points)."""
     closure_population_points: float = Field(5.0, gt=0)
     """Largest bias of completeness from the prior and the weights (points)."""
+    closure_balance: float = Field(0.25, gt=0)
+    """Largest standardised mean difference between the true lenses and weighted injections, of their hosts' light and
+    of their parameters; the customary limit (Rubin 2001; Stuart 2010)."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,15 @@ class Chain:
 
     lenses: pd.DataFrame
     """A row per lens: `painted`, `own` (rendered into its own host), `flux_<band>` and `norm_<band>` (rendered light
-    over the true one: total, and root of squares)"""
+    over the true one: total, and root of squares), and what is balanced: `hosts/<column>`, `population/<column>`"""
     pairs: pd.DataFrame
     """A row per lens and host of the grid: `lens` (place), `host` (galaxy_id), `probability`, a column per host
-    weighting"""
+    weighting, and `hosts/<column>` as the lenses have"""
     models: Sequence[str]
     """Host weightings: columns of weights in `pairs` and `grid`; the last one is judged"""
     grid: pd.DataFrame | None = None
     """A row per injection of the grid: `host`, `probability`, `weight` to the lens population, a column per
-    host weighting"""
+    host weighting, and `population/<column>` as the lenses have"""
     grid_refused: str = "the grid's injections were not compared"
     """Why there is no `grid`"""
     errors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -92,9 +98,10 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
 
 def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
     """Bias of each link at each measurable threshold, and the gates of one threshold."""
-    light = _light(chain.lenses, params, rng)
+    light = light_errors(chain.lenses, params.closure_replicates, rng)
     resampler = _Links(chain, params.closure_replicates, rng)
     measures = [m for point in points if point.measurable for m in resampler.biases(point)]
+    balances = {link: found for link in BALANCED if (found := resampler.balance(link))}
     held = {m.name: m for m in [*light, *measures]}
     at, judged = params.closure_threshold, chain.models[-1]
     gates = [
@@ -112,7 +119,9 @@ def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.ra
         gates.append(not_measured("closure/population", params.closure_population_points, rule))
     else:
         gates.append(_judged(held, "population", f"closure/population/{at}", params.closure_population_points))
-    return Outcome("closure", (*light, *measures), tuple(gates))
+    gates += [balancing.judged(link, found, params.closure_balance) for link, found in balances.items()]
+    every = (*light, *measures, *(each.measure for found in balances.values() for each in found))
+    return Outcome("closure", every, tuple(gates))
 
 
 def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
@@ -136,7 +145,8 @@ def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: 
 
 def failing(outcome: Outcome) -> list[str]:
     """Names of the links that fail, in the order of the chain."""
-    return [gate.name.rpartition("/")[2] for gate in outcome.gates if gate.status == "FAIL"]
+    failed = {gate.name.split("/")[1] for gate in outcome.gates if gate.status == "FAIL"}
+    return [link for link in _ORDER if link in failed]
 
 
 class _Links:
@@ -153,7 +163,7 @@ class _Links:
     def biases(self, point: Threshold) -> list[Measure]:
         """The finder's true completeness at a threshold, and the bias of each link in points."""
         chain, name = self.chain, point.threshold_id
-        painted, own = (self._of_lenses(chain.lenses[link] > point.threshold) for link in ("painted", "own"))
+        painted, own = (self._of_lenses(_hits(chain.lenses[link], point)) for link in ("painted", "own"))
         n, everyone = len(chain.lenses), _POINTS * painted.value
         low, high = (_POINTS * end for end in exact(painted.value * n, n))
         found = [Measure(f"closure/true/{name}", everyone, low, high, n, "percent", "recall of the lenses as painted")]
@@ -167,15 +177,35 @@ class _Links:
     def _weighting(self, model: str) -> str:
         return f"{model}, with the error of its fit" if model in self.errors else model
 
-    def _of_lenses(self, hits: pd.Series) -> Resampled:
-        places = {"lens": np.arange(len(hits))}
-        return self.bootstrap.recall(Sample(hits.to_numpy().astype(np.float64), np.ones(len(hits)), places))
+    def balance(self, link: str) -> list[balancing.Balance]:
+        """How far weighted injections are from the lenses, in each column that the chain has for a link."""
+        chain, model = self.chain, self.chain.models[-1]
+        rows, mean = chain.pairs, partial(self._over_pairs, model)
+        if link == "population":
+            if chain.grid is None:
+                return []
+            rows, mean = chain.grid, partial(self._over_grid, chain.grid, model)
+        found = []
+        for column in (name for name in chain.lenses.columns if name.startswith(f"{link}/")):
+            name = f"closure/{link}/balance/{column.partition('/')[2]}"
+            values, of_lenses = (np.asarray(frame[column], dtype=np.float64) for frame in (rows, chain.lenses))
+            found.append(balancing.balance(name, values, mean, of_lenses, self._of_lenses))
+        return found
+
+    def _of_lenses(self, values: Floats) -> Resampled:
+        return self.bootstrap.recall(_sample(values, np.ones(len(values)), {"lens": np.arange(len(values))}))
+
+    def _over_pairs(self, model: str, values: Floats) -> Resampled:
+        pairs = self.chain.pairs
+        units = {"lens": pairs["lens"].to_numpy(), "host": self.of_pairs}
+        return self._with_errors(model, pairs["host"], _sample(values, pairs[model].to_numpy(), units))
+
+    def _over_grid(self, grid: pd.DataFrame, model: str, values: Floats) -> Resampled:
+        weights = grid["weight"].to_numpy() * grid[model].to_numpy()
+        return self._with_errors(model, grid["host"], _sample(values, weights, {"host": self.of_grid}))
 
     def _in_hosts(self, model: str, point: Threshold) -> Resampled:
-        pairs = self.chain.pairs
-        hits = (pairs["probability"] > point.threshold).to_numpy().astype(np.float64)
-        units = {"lens": pairs["lens"].to_numpy(), "host": self.of_pairs}
-        return self._with_errors(model, pairs["host"], Sample(hits, pairs[model].to_numpy(), units))
+        return self._over_pairs(model, _hits(self.chain.pairs["probability"], point))
 
     def _with_errors(self, model: str, hosts: pd.Series, sample: Sample) -> Resampled:
         """Recall with estimated weights: each replicate draws an error of the fit, the same in all links."""
@@ -195,8 +225,7 @@ class _Links:
     def _population(self, grid: pd.DataFrame, point: Threshold, painted: Resampled) -> list[Measure]:
         model = self.chain.models[-1]
         weights = grid["weight"].to_numpy() * grid[model].to_numpy()
-        hits = (grid["probability"] > point.threshold).to_numpy().astype(np.float64)
-        whole = self._with_errors(model, grid["host"], Sample(hits, weights, {"host": self.of_grid}))
+        whole = self._over_grid(grid, model, _hits(grid["probability"], point))
         n, by = int((weights > 0).sum()), self._weighting(model)
         how = f"{_effective(weights):,.0f} effective injections, hosts: {by}"
         in_hosts, at = self._in_hosts(model, point), point.threshold_id
@@ -215,35 +244,19 @@ class _Links:
         return Measure(f"closure/{name}", value, low, high, n, "points", f"{how}; bootstrap of lenses and hosts")
 
 
+def _hits(probability: pd.Series, point: Threshold) -> Floats:
+    return np.asarray(probability > point.threshold, dtype=np.float64)
+
+
+def _sample(values: Floats, weights: Floats, units: Mapping[str, NDArray[np.int64]]) -> Sample:
+    """Values to be averaged; unknown ones have no weight."""
+    known = np.isfinite(values)
+    return Sample(np.where(known, values, 0.0), np.where(known, weights, 0.0), units)
+
+
 def _effective(weights: Floats) -> float:
     """Number of equal weights that would be as informative."""
     return float(weights.sum() ** 2 / np.square(weights).sum()) if weights.any() else 0.0
-
-
-def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> list[Measure]:
-    """Relative error of the rendered light in each band, as medians over the lenses; that of few has no interval, as
-    all their resamples are nearly alike.
-
-    A wrong angle, or a mirrored image, makes some arcs brighter and others fainter: the median error stays, and its
-    size grows.
-    """
-    if len(lenses) < FEWEST:
-        return [missing(_LIGHT, f"{len(lenses)} lenses, fewer than {FEWEST}", len(lenses))]
-    found = []
-    drawn = rng.integers(len(lenses), size=(params.closure_replicates, len(lenses)))
-    tail = (1.0 - TABLE_LEVEL) / 2.0
-    for column in (c for c in lenses.columns if c.startswith(("flux_", "norm_"))):
-        error = lenses[column].to_numpy() - 1.0
-        kind, _, band = column.partition("_")
-        what = "total flux" if kind == "flux" else "root of summed squares, which the PSF changes"
-        parts = {kind: (error, f"rendered over true, {what}: median over lenses, minus 1")}
-        if kind == "flux":
-            parts["each"] = abs(error), "size of the relative error of each lens's total flux: median over lenses"
-        for name, (values, how) in parts.items():
-            low, high = np.quantile(np.median(values[drawn], axis=1), [tail, 1.0 - tail])
-            value = float(np.median(values))
-            found.append(Measure(f"{_LIGHT}/{name}/{band}", value, float(low), float(high), len(lenses), "", how))
-    return found
 
 
 def _refused(why: str, params: Params) -> Outcome:
@@ -260,7 +273,7 @@ def _refused(why: str, params: Params) -> Outcome:
 def _judged_light(light: Sequence[Measure], tolerance: float) -> Gate:
     worst = max(light, key=lambda m: abs(m.value))
     if math.isnan(worst.value):
-        return not_measured(_LIGHT, tolerance, f"bias of rendered light: {reason(worst)}")
+        return not_measured(LIGHT, tolerance, f"bias of rendered light: {reason(worst)}")
     return _within("light", worst, tolerance, "of rendered light")
 
 

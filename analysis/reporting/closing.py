@@ -18,12 +18,18 @@ _LINKS = {
     "renderer": "the same parameters in the lenses' own hosts (points)",
     "hosts": "the same parameters in hosts of the grid (points)",
     "population": "the grid's injections, reweighted to the lenses (points)",
+    "hosts/balance": "light of weighted hosts minus that of the lenses' hosts (standard deviations)",
+    "population/balance": "Einstein radii or source magnitudes of reweighted injections minus the lenses' "
+    "(standard deviations)",
 }
+_DIGITS = {"light": 3, "balance": 2}
 WORDS = (
     "Where lenses are known, completeness from injections must equal their recall. The chain between the two is "
     "compared link by link: the lenses as painted, the same lenses rendered into their own hosts, then into hosts of "
     "the grid, and the grid's own injections reweighted to the lenses. Each bias is that of one link. PASS: its whole "
-    "95 % interval lies within the tolerance; FAIL: none of it does; BORDERLINE: part of it does."
+    "95 % interval lies within the tolerance; FAIL: none of it does; BORDERLINE: part of it does. "
+    "Balance compares what injections and lenses are like, whatever the finder makes of it, in the column that is "
+    "worst off; it fails where the difference is beyond the tolerance and is not chance."
 )
 
 
@@ -69,5 +75,5 @@ def links_view(inputs: ReportInputs) -> TableView | None:
 
 
 def _cell(gate: pd.Series) -> str:
-    digits = 3 if gate["name"].endswith("/light") else 1
+    digits = _DIGITS.get(gate["name"].rpartition("/")[2], 1)
     return f"{interval(gate['value'], gate['low'], gate['high'], digits)}: {gate['status']}"

@@ -36,8 +36,9 @@ from pipeline.experiment.grids import scored_setting
 from pipeline.experiment.reweighting import drawn_from
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import grid_facts
+from pipeline.realism.hostlight import host_light
 from pipeline.realism.hostweights import HostWeights, Weighted, survey_weights
-from pipeline.realism.lenspopulation import Drawn, as_frame, population_weights, uncovered
+from pipeline.realism.lenspopulation import Drawn, as_frame, balanced, population_weights, uncovered
 from pipeline.realism.truelenses import TrueLenses
 
 Floats = NDArray[np.float64]
@@ -125,11 +126,16 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     own = rendered(own_setting, made.scorer, lenses.in_place())
     frame = lenses.truth[["galaxy_id"]].assign(painted=lenses.truth["probability"], own=own.pop("probability"))
     frame = frame.assign(**_light_ratios(lenses.truth, own))
+    light = host_light(own_setting.hosts, lenses.truth["galaxy_id"].tolist()).add_prefix("hosts/")
+    frame = pd.concat([frame, light, balanced(lenses.rows)], axis=1)
     pairs = paired_hosts(lenses.truth, made.setting.hosts, params.closure_hosts_per_lens, made.seed)
     rows = lenses.rows.take(pa.array(pairs["lens"])).append_column("galaxy_id", pa.array(pairs["host"]))
     names = [f"{lens}|{host}" for lens, host in zip(rows["injection_id"].to_pylist(), pairs["host"], strict=True)]
     rows = rows.set_column(rows.column_names.index("injection_id"), "injection_id", pa.array(names))
     pairs["probability"] = rendered(made.setting, made.scorer, rows)["probability"]
+    used, which = np.unique(pairs["host"].to_numpy(str), return_inverse=True)
+    light = host_light(made.setting.hosts, used.tolist()).add_prefix("hosts/")
+    pairs = pd.concat([pairs, light.iloc[which].reset_index(drop=True)], axis=1)
     place = made.setting.hosts.rows_of(pairs["host"].tolist())
     weights = {name: values[place] for name, values in made.of_hosts.weights.items()}
     found = "the grid's injections were not compared" if grid is None else grid(made)

@@ -120,10 +120,18 @@ def _ends(radii: Floats) -> Floats:
     return np.array([1.5 * radii[0] - 0.5 * radii[1], *inner, 1.5 * radii[-1] - 0.5 * radii[-2]])
 
 
+def balanced(rows: pa.Table) -> pd.DataFrame:
+    """What lenses and injections weighted to them must have in common, as columns `population/<column>`."""
+    found = {"log_theta_e": np.log(_floats(rows, THETA_E)), "src_mag_r": _floats(rows, "src_mag_r")}
+    return pd.DataFrame(found).add_prefix("population/")
+
+
 def as_frame(drawn: Drawn, probability: Floats, weight: Floats, host_weights: dict[str, Floats]) -> pd.DataFrame:
-    """The link's rows: `host`, `probability`, `weight`, and a column per host weighting; only rows with a weight."""
+    """The link's rows: `host`, `probability`, `weight`, a column per host weighting, and what is balanced; only rows
+    with a weight."""
     ids = drawn.rows["galaxy_id"].to_pylist()
     place = drawn.hosts.rows_of(ids)
     frame = pd.DataFrame({"host": ids, "probability": probability, "weight": weight})
     frame = frame.assign(**{name: values[place] for name, values in host_weights.items()})
+    frame = pd.concat([frame, balanced(drawn.rows)], axis=1)
     return frame[frame["weight"] > 0].reset_index(drop=True)

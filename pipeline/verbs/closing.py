@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.diagnostics.closure import closed, failing, self_closed
+from analysis.diagnostics.closure import BALANCED, closed, failing, self_closed
 from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Outcome
 from analysis.statistics.thresholds import Threshold, from_rows
@@ -78,8 +78,9 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
 
 
 def _rows(outcome: Outcome, threshold: str) -> pa.Table:
-    """Measures at one threshold and of light, then gates."""
-    shown = [m for m in outcome.measures if m.name.endswith(f"/{threshold}") or m.name.startswith("closure/light/")]
+    """Measures at one threshold, of light and of balance, then gates."""
+    at_any = ("closure/light/", *(f"closure/{link}/balance/" for link in BALANCED))
+    shown = [m for m in outcome.measures if m.name.endswith(f"/{threshold}") or m.name.startswith(at_any)]
     rows = [{key: getattr(measure, key) for key in _COLUMNS} | {"status": None} for measure in shown]
     rows += [
         {"name": gate.name, "value": gate.value, "low": gate.low, "high": gate.high, "n": None, "unit": None}

@@ -23,10 +23,12 @@ from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
 from pipeline.realism import closure
 from pipeline.realism.closure import Ingredients, chain, paired_hosts
+from pipeline.realism.hostlight import host_light, soft_magnitude
 from pipeline.realism.hostweights import Weighted, plain_weights
 from pipeline.realism.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.realism.selfclosure import modelled, read_models, self_chain
 from pipeline.realism.truelenses import TrueLenses
+from pipeline.verbs import closing
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
 from tests.pipeline.checkout import values_of
@@ -197,6 +199,37 @@ def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
     assert failures(linked(sky, bright)) == ["hosts"]
 
 
+def test_light_of_hosts_is_that_of_their_pixels(sky: Sky) -> None:
+    hosts = sky.hosts()
+    ids = hosts.ids.to_pylist()[:3]
+    found, stamps = host_light(hosts, ids), hosts.load(ids).astype(float)
+    y, x = np.mgrid[:STAMP_PIXELS, :STAMP_PIXELS] - STAMP_PIXELS // 2
+    radius = PIXEL_SCALE_ARCSEC * np.sqrt(x**2 + y**2)
+    flux = {r: (stamps * (radius <= r)).sum(axis=(2, 3)) for r in (1.0, 3.0)}
+    soft = {r: 22.5 - 2.5 / np.log(10.0) * np.arcsinh(flux[r] / 2.0) for r in flux}
+    np.testing.assert_allclose(found["mag_r"], soft[3.0][:, 1], rtol=1e-9)
+    np.testing.assert_allclose(found["mag_r"], 22.5 - 2.5 * np.log10(flux[3.0][:, 1]), atol=0.12)
+    np.testing.assert_allclose(found["g_minus_r"], soft[3.0][:, 0] - soft[3.0][:, 1], rtol=1e-9)
+    np.testing.assert_allclose(found["r_minus_z"], soft[3.0][:, 1] - soft[3.0][:, 2], rtol=1e-9)
+    np.testing.assert_allclose(found["concentration"], soft[1.0][:, 1] - soft[3.0][:, 1], rtol=1e-9)
+    gone = HostSet("masked", hosts.table, lambda wanted: np.full_like(hosts.load(wanted), np.nan), 101, IM1, SURVEY)
+    assert host_light(gone, ids).isna().all(axis=None)
+    assert soft_magnitude(np.array([-0.3, 0.0])) == pytest.approx([22.5 + 2.5 / np.log(10) * np.arcsinh(0.15), 22.5])
+
+
+def test_blank_sky_that_changes_no_answer_is_named_by_its_balance(sky: Sky) -> None:
+    """As with a finder that looks at arcs alone, or with few lenses."""
+    found = linked(sky, blank_sky(Conditions(1.3, (24.0, 23.4, 22.6)), STAMP_PIXELS, IM1, 1, SURVEY))
+    same = replace(found, pairs=found.pairs.assign(probability=found.lenses["own"].to_numpy()[found.pairs["lens"]]))
+    outcome = closed(replace(same, models=("all",)), POINTS, PARAMS, np.random.default_rng(2))
+    assert failing(outcome) == ["hosts"]
+    assert {gate.name for gate in outcome.gates if gate.status == "FAIL"} == {"closure/hosts/balance"}
+    shown = closing._rows(outcome, "p0.3").to_pylist()
+    assert {f"closure/hosts/balance/{column}" for column in ("mag_r", "g_minus_r", "r_minus_z", "concentration")} < {
+        row["name"] for row in shown
+    }
+
+
 def grid_of(sky: Sky, lens: Any, drawn: Any, probability: Any) -> pd.DataFrame:
     return as_frame(drawn, probability, source_weights(drawn, sky.lenses, lens), plain_weights(drawn.hosts).weights)
 
@@ -219,6 +252,15 @@ def test_the_population_closes_and_a_wrong_one_is_named(sky: Sky) -> None:
     drawn, probability = injected(right, finder, lens, 8)
     found = replace(linked(sky, finder=finder), grid=grid_of(sky, lens, drawn, probability))
     assert "population" not in failures(found, "all")
+    radius = np.exp(found.grid["population/log_theta_e"]) if found.grid is not None else 1.0
+    for power in (3.0, -6.0):
+        tilted = grid_of(sky, lens, drawn, probability).assign(probability=0.9)
+        tilted["weight"] *= radius**power
+        same = replace(found, pairs=found.pairs.assign(probability=0.9), grid=tilted)
+        outcome = closed(replace(same, models=("all",)), POINTS, PARAMS, np.random.default_rng(2))
+        assert [gate.name for gate in outcome.gates if gate.status == "FAIL" and "population" in gate.name] == [
+            "closure/population/balance"
+        ]
     faint = lens.model_copy(update={"arc_snr_tier_a": (5.0, 9.0), "arc_snr_tier_b": (5.0, 9.0)})
     assert failures(replace(found, grid=grid_of(sky, faint, drawn, probability)), "all") == ["population"]
     shrunk, there = injected(Shrunk(right.grid, right.hosts, right.sources, 3), finder, lens, 8)
