@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from analysis.diagnostics.closure import _Links, closed, failing
-from analysis.diagnostics.closure_balance import Balance, balance, standardised
+from analysis.diagnostics.closure import Chain, _Links, closed, failing
+from analysis.diagnostics.closure_balance import Balance, balance, judged, standardised
 from analysis.records import Measure
 from analysis.reporting import closing
 from analysis.reporting.views import interval
+from tests.analysis.chains import PARAMS, POINTS, made_up
 from tests.analysis.outcomes import measure, status
-from tests.analysis.test_closure import PARAMS, POINTS, made_up
 
 
 def balanced(rng, theta_e=0.0, host=0.0):
@@ -137,3 +137,39 @@ def test_the_page_shows_the_balance_of_each_link():
     gate = outcome.gates[-1]
     assert view.rows[-1][2] == "±0.25"
     assert view.rows[-1][3] == f"{interval(gate.value, gate.low, gate.high, 2)}: FAIL"
+
+
+def simulated(seed, power=0.0, shift=0.0):
+    """A chain as of the demo: 250 lenses, 190 hosts weighted by propensity, injections that are worth some 100 to 180;
+    with weights times theta_E to a power, or hosts that differ by ``shift`` standard deviations in one column of four.
+    """
+    rng = np.random.default_rng(seed)
+    weights, columns = (
+        rng.lognormal(0.0, 0.7, 190),
+        {f"hosts/{k}": rng.normal(shift * (k == 0), 1, 190) for k in range(4)},
+    )
+    host, of_grid, theta_e = (
+        rng.integers(0, 190, 1250),
+        rng.integers(0, 190, 3240),
+        0.8 + 1.7 * rng.beta(1.4, 2.2, 3490),
+    )
+    lenses = pd.DataFrame({"painted": 0.9, "own": 0.9, **{name: rng.normal(size=250) for name in columns}})
+    lenses = lenses.assign(
+        **{"population/log_theta_e": np.log(theta_e[3240:]), "population/src_mag_r": rng.normal(size=250)}
+    )
+    pairs = pd.DataFrame({"lens": np.repeat(np.arange(250), 5), "host": [f"h{k}" for k in host], "probability": 0.9})
+    pairs = pairs.assign(propensity=weights[host], **{name: each[host] for name, each in columns.items()})
+    grid = pd.DataFrame({"host": [f"h{k}" for k in of_grid], "probability": 0.9, "propensity": weights[of_grid]})
+    grid["weight"] = rng.lognormal(0.0, 1.7, 3240) * theta_e[:3240] ** power
+    own = {"population/log_theta_e": np.log(theta_e[:3240]), "population/src_mag_r": rng.normal(size=3240)}
+    return Chain(lenses, pairs, ("propensity",), grid.assign(**own))
+
+
+@pytest.mark.slow
+def test_right_worlds_seldom_fail_and_wrong_ones_mostly_do():
+    def failed(link, **change):
+        chains = (_Links(simulated(seed, **change), 500, np.random.default_rng(seed)) for seed in range(100))
+        return sum(judged(link, links.balance(link), 0.25).status == "FAIL" for links in chains)
+
+    assert max(failed("hosts"), failed("population")) <= 5
+    assert min(failed("population", power=2.0), failed("population", power=-2.0), failed("hosts", shift=0.5)) >= 90
