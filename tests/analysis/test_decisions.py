@@ -211,6 +211,12 @@ def test_every_gate_of_the_diagnostics_is_declared(name):
     assert gate_of(name) is not None
 
 
+def test_balance_is_asked_about_by_its_own_question():
+    assert gate_of("closure/hosts").question == "Does this link of the chain leave completeness unchanged?"
+    asked = {gate_of(f"closure/{link}/balance").question for link in ("hosts", "population")}
+    assert asked == {"Are weighted injections, or their hosts, like the lenses?"}
+
+
 def test_an_unknown_gate_is_not_declared():
     assert {"saturation", "closure/x", "label_noise/recall"} < set(gates_in_code())
     assert gate_of("nonsense") is None
