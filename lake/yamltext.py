@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,13 +23,21 @@ class _Dumper(_BASE):
 
 def values(text: str | bytes) -> Any:
     """The values of one YAML document; ``yaml.YAMLError`` where the text is none."""
-    return pickle.loads(_pickled(text))  # noqa: S301 - written by this process
+    return parsed_once(_loaded, text)
+
+
+def parsed_once(parse: Callable[[Any], Any], text: str | bytes) -> Any:
+    """What ``parse`` makes of a text: one that is read again is parsed once, and each reader gets values of its own."""
+    return pickle.loads(_pickled(parse, text))  # noqa: S301 - written by this process
 
 
 @lru_cache(maxsize=64)
-def _pickled(text: str | bytes) -> bytes:
-    """What many ask for, such as the base of every generation, is parsed once; each gets values of its own."""
-    return pickle.dumps(yaml.load(text, Loader=_LOADER))
+def _pickled(parse: Callable[[Any], Any], text: str | bytes) -> bytes:
+    return pickle.dumps(parse(text))
+
+
+def _loaded(text: str | bytes) -> Any:
+    return yaml.load(text, Loader=_LOADER)
 
 
 def text(values: object, **options: Any) -> str:

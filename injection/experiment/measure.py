@@ -145,40 +145,8 @@ def _deviations(images: Any, usable: Any, ring: Any, out: Any) -> None:
                 finite += np.isfinite(value)
         if finite > _LEAST_SHARE * len(ring):
             some = values[:count]
-            some[:] = np.abs(some - _median(some))
-            out[row] = _median(some)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _median(values: Any) -> Any:
-    """The median, of which the order of ``values`` may change."""
-    half = values.size // 2
-    upper = _smallest(values, half)
-    return upper if values.size % 2 else 0.5 * (values[:half].max() + upper)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _smallest(values: Any, place: int) -> Any:
-    """The value at a place in ascending order, with no larger ones before that place (Hoare's selection)."""
-    low, high = 0, values.size - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i, j = i + 1, j - 1
-        if place <= j:
-            high = j
-        elif place >= i:
-            low = i
-        else:
-            break
-    return values[place]
+            some[:] = np.abs(some - np.median(some))
+            out[row] = np.median(some)
 
 
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:

@@ -7,13 +7,12 @@ UTF-8 only, and limited depth and size.
 from __future__ import annotations
 
 import math
-import pickle
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lake import yamltext
 from lake.errors import ParameterError, invalid, one_line
 
 LARGEST_FILE = 2**20
@@ -41,17 +40,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def parse(text: str) -> Any:
     """The values of one YAML document."""
-    return pickle.loads(_pickled(text))  # noqa: S301 - written by this process
+    return yamltext.parsed_once(_strictly, text)
 
 
-@lru_cache(maxsize=8)
-def _pickled(text: str) -> bytes:
-    """A text that is read again is parsed once; each reader gets values of its own."""
-    _refuse_depth_and_aliases(text)
-    return pickle.dumps(yaml.load(text, Loader=_Strict))
-
-
-def _refuse_depth_and_aliases(text: str) -> None:
+def _strictly(text: str) -> Any:
     depth = 0
     for event in yaml.parse(text, Loader=_Base):
         line = event.start_mark.line + 1 if event.start_mark else 0
@@ -60,6 +52,7 @@ def _refuse_depth_and_aliases(text: str) -> None:
             raise StrictnessError(f"more than {LARGEST_DEPTH} levels of nesting in line {line}")
         if isinstance(event, yaml.AliasEvent):
             raise StrictnessError(f"the alias *{event.anchor} in line {line}; write the value out")
+    return yaml.load(text, Loader=_Strict)
 
 
 def _text(path: Path) -> str:
