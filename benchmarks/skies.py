@@ -70,7 +70,7 @@ def make_sky(params: DemoParams, split: SplitParams, seed: int, collection: str 
     conditions = brick_truth(plans).to_pandas().drop(columns="split")
     truth = truth.merge(conditions, on="brickname", suffixes=("", "_brick"))
     truth = truth.merge(rows[["galaxy_id", *_CONDITIONS]], on="galaxy_id", validate="one_to_one")
-    known = TrueLenses(truth.assign(probability=np.nan), injections(truth), np.concatenate(bare))
+    known = TrueLenses(truth.assign(probability=np.nan, seen=False), injections(truth), np.concatenate(bare))
     return Sky(known, np.concatenate(painted), rows, np.concatenate(stamps))
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lake.addresses import is_remote, plain
-from lake.errors import ParameterError, did_you_mean, invalid, not_one_of
+from lake.errors import ParameterError, UnknownParameterError, did_you_mean, invalid, not_one_of
 from lake.names import PATTERN
 
 
@@ -116,7 +116,7 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         *place, got = first["loc"]
         known = sorted(_fields(section, place))
         allowed = f"one of the known parameters ({', '.join(known)})"
-        return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
+        return UnknownParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
     if first["type"] == "union_tag_invalid":
         given = first["ctx"]
         known = [tag.strip("' ") for tag in given["expected_tags"].split(",")]
@@ -126,7 +126,7 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
     if isinstance(inner := first.get("ctx", {}).get("error"), ParameterError):  # of a section inside, in our words
-        return ParameterError(f"{name}: {inner}")
+        return type(inner)(f"{name}: {inner}")
     allowed = first["msg"]
     for theirs, ours in _IN_OUR_WORDS:
         allowed = re.sub(theirs, ours, allowed)

@@ -15,6 +15,10 @@ class ParameterError(DarkHaloError, ValueError):
     """A parameter outside what is allowed."""
 
 
+class UnknownParameterError(ParameterError):
+    """A parameter or section of a name that nothing reads."""
+
+
 class DataError(DarkHaloError):
     """Input data that cannot be used."""
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FLOAT, OPSET = 1, 13
+FLOAT, HALF, DOUBLE, OPSET = 1, 10, 11, 13
+"""Kinds of numbers, and the version of the operators"""
 
 
 def write_mean(
-    path: Path, bands: int, side: int, conditions: int = 0, batch: int | None = None, outputs: int = 1
+    path: Path,
+    bands: int,
+    side: int,
+    conditions: int = 0,
+    batch: int | None = None,
+    outputs: int = 1,
+    kind: int = FLOAT,
 ) -> None:
     """The mean of each stamp, plus the mean of its conditions if it takes any; of any batch, or of one size.
 
     With two outputs the means of the bands come too."""
     nodes = [_mean("stamps", "bands", (2, 3)), _mean("bands", "light", (1,))]
-    inputs = [_value("stamps", (batch, bands, side, side))]
+    inputs = [_value("stamps", (batch, bands, side, side), kind)]
     if conditions:
         nodes += [_mean("conditions", "shift", (1,)), _node(("light", "shift"), "score", "Add")]
-        inputs.append(_value("conditions", (batch, conditions)))
+        inputs.append(_value("conditions", (batch, conditions), kind))
     last = "score" if conditions else "light"
-    more = b"".join(_bytes(12, _value("bands", (batch, bands))) for _ in range(outputs - 1))
+    more = b"".join(_bytes(12, _value("bands", (batch, bands), kind)) for _ in range(outputs - 1))
     graph = b"".join([*(_bytes(1, node) for node in nodes), _bytes(2, b"mean"), *(_bytes(11, one) for one in inputs)])
-    graph += _bytes(12, _value(last, (batch,))) + more
+    graph += _bytes(12, _value(last, (batch,), kind)) + more
     path.write_bytes(_number(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, b"") + _number(2, OPSET)))
 
 
@@ -35,9 +42,9 @@ def _node(given: tuple[str, ...], made: str, kind: str) -> bytes:
     return b"".join(_bytes(1, name.encode()) for name in given) + _bytes(2, made.encode()) + _bytes(4, kind.encode())
 
 
-def _value(name: str, shape: tuple[int | None, ...]) -> bytes:
+def _value(name: str, shape: tuple[int | None, ...], kind: int) -> bytes:
     sides = b"".join(_bytes(1, _bytes(2, b"n") if side is None else _number(1, side)) for side in shape)
-    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _number(1, FLOAT) + _bytes(2, sides)))
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _number(1, kind) + _bytes(2, sides)))
 
 
 def _number(field: int, value: int) -> bytes:

@@ -30,6 +30,7 @@ from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.roc import delong
 
+UNTOUCHED = True
 _RATES, _SCORES = "anchors/rates", "anchors/scores"
 FIGURES = {
     _RATES: Drawing(

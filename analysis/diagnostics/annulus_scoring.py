@@ -19,6 +19,7 @@ from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
 from analysis.statistics.roc import delong_paired
 
+UNTOUCHED = True
 Floats = NDArray[np.float64]
 Annulus = tuple[float, float]
 LOSS = "annulus_scoring/auc_loss"

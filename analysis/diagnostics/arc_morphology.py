@@ -29,6 +29,7 @@ from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.roc import delong
 from lake.sky.imaging import Imaging
 
+UNTOUCHED = True
 FIGURES = {
     "arc_morphology/delta": Drawing(
         "Real arcs against injected ones that are alike",

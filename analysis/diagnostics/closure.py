@@ -7,7 +7,7 @@ by us into their own hosts, into hosts of the grid, and on the grid's injections
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from analysis.diagnostics import closure_balance as balancing
 from analysis.diagnostics.closure_light import LIGHT, light_errors
 from analysis.diagnostics.subject import Subject
 from analysis.records import Gate, Measure, Outcome, gate_within, missing, not_measured, reason, unmeasured
+from analysis.results.untouched import unjudged
 from analysis.statistics.intervals import exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
 from analysis.statistics.thresholds import Threshold
@@ -31,6 +32,7 @@ PROPENSITY = "propensity"
 _POINTS = 100.0
 _ORDER = ("light", "renderer", "hosts", "population", "self")
 BALANCED = ("hosts", "population")
+LEFT_OUT = "closure/left_out"
 
 
 class Params(DiagnosticParams):
@@ -61,8 +63,9 @@ class Chain:
     """The finder's probabilities along the chain."""
 
     lenses: pd.DataFrame
-    """A row per lens: `painted`, `own` (rendered into its own host), `flux_<band>` and `norm_<band>` (rendered light
-    over the true one: total, and root of squares), and what is balanced: `hosts/<column>`, `population/<column>`"""
+    """A row per lens: `painted`, `own` (rendered into its own host), `seen` (whether the finder trained or selected on
+    it), `flux_<band>` and `norm_<band>` (rendered light over the true one: total, and root of squares), and what is
+    balanced: `hosts/<column>`, `population/<column>`"""
     pairs: pd.DataFrame
     """A row per lens and host of the grid: `lens` (place), `host` (galaxy_id), `probability`, a column per host
     weighting, and `hosts/<column>` as the lenses have"""
@@ -76,6 +79,14 @@ class Chain:
     errors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """By estimated host weighting: derivatives of the log weight of each host (index: galaxy_id) along independent
     errors of the fit, of unit variance"""
+
+    @property
+    def untouched(self) -> Chain:
+        """The same with the lenses alone that the finder has not seen."""
+        new = ~self.lenses["seen"].to_numpy(bool)
+        place, kept = np.cumsum(new) - 1, new[self.pairs["lens"]]
+        pairs = self.pairs[kept].assign(lens=lambda rows: place[rows["lens"]]).reset_index(drop=True)
+        return replace(self, lenses=self.lenses[new].reset_index(drop=True), pairs=pairs)
 
     @property
     def unscored(self) -> str | None:
@@ -93,35 +104,43 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
         return Outcome("closure")
     if isinstance(found, str):
         return _refused(found, params)
-    return closed(found, subject.thresholds, params, np.random.default_rng(subject.seed))
+    return closed(found, subject.thresholds, params, np.random.default_rng(subject.seed), subject.unknown)
 
 
-def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
-    """Bias of each link at each measurable threshold, and the gates of one threshold."""
+def closed(
+    chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator, unknown: str | None = None
+) -> Outcome:
+    """Bias of each link at each measurable threshold, and the gates of one threshold.
+
+    What the finder answers is measured on lenses that it has not seen; light and balance, which no finder decides, on
+    all. ``unknown``: why it is not known which it has seen; no link is then judged.
+    """
     light = light_errors(chain.lenses, params.closure_replicates, rng)
-    resampler = _Links(chain, params.closure_replicates, rng)
-    measures = [m for point in points if point.measurable for m in resampler.biases(point)]
-    balances = {link: found for link in BALANCED if (found := resampler.balance(link))}
-    held = {m.name: m for m in [*light, *measures]}
-    at, judged = params.closure_threshold, chain.models[-1]
-    gates = [
-        _judged_light(light, params.closure_light_tolerance),
-        *(
-            _judged(held, link, f"closure/{name}/{at}", tolerance)
-            for link, name, tolerance in (
-                ("renderer", "renderer", params.closure_renderer_points),
-                ("hosts", f"hosts/{judged}", params.closure_host_points),
-            )
-        ),
-    ]
+    tested, whole = chain.untouched, _Links(chain, params.closure_replicates, rng)
+    links = whole if len(tested.lenses) == len(chain.lenses) else _Links(tested, params.closure_replicates, rng)
+    balances = {link: found for link in BALANCED if (found := whole.balance(link))}
+    biases = tuple(m for point in points if point.measurable for m in links.biases(point))
+    judged = unjudged(Outcome("closure", gates=tuple(_gates(tested, biases, params))), unknown)
+    gates = [_judged_light(light, params.closure_light_tolerance), *judged.gates]
+    gates += [balancing.judged(link, found, params.closure_balance) for link, found in balances.items()]
+    seen, total = len(chain.lenses) - len(tested.lenses), len(chain.lenses)
+    left_out = Measure(
+        LEFT_OUT, float(seen), n=total, method="lenses trained or selected on, in no figure of the finder"
+    )
+    every = (left_out, *light, *biases, *(each.measure for found in balances.values() for each in found))
+    return Outcome("closure", every, tuple(gates))
+
+
+def _gates(chain: Chain, biases: Sequence[Measure], params: Params) -> Iterator[Gate]:
+    """The gates of the links in which the finder answers."""
+    held, at, judged = {m.name: m for m in biases}, params.closure_threshold, chain.models[-1]
+    yield _judged(held, "renderer", f"closure/renderer/{at}", params.closure_renderer_points)
+    yield _judged(held, "hosts", f"closure/hosts/{judged}/{at}", params.closure_host_points)
     if chain.grid is None:
         rule = f"bias of the population: {chain.grid_refused}"
-        gates.append(not_measured("closure/population", params.closure_population_points, rule))
+        yield not_measured("closure/population", params.closure_population_points, rule)
     else:
-        gates.append(_judged(held, "population", f"closure/population/{at}", params.closure_population_points))
-    gates += [balancing.judged(link, found, params.closure_balance) for link, found in balances.items()]
-    every = (*light, *measures, *(each.measure for found in balances.values() for each in found))
-    return Outcome("closure", every, tuple(gates))
+        yield _judged(held, "population", f"closure/population/{at}", params.closure_population_points)
 
 
 def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:

@@ -15,6 +15,7 @@ from analysis.results.untouched import FEWEST, NEGATIVE
 from analysis.statistics.intervals import difference, share
 from analysis.statistics.thresholds import Threshold
 
+UNTOUCHED = True
 _BY_KIND = "confusers/fpr_by_category"
 _BY_TYPE = "confusers/fpr_by_type"
 FIGURES = {

@@ -13,6 +13,7 @@ from analysis import diagnostics
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Outcome, merge
+from analysis.results.untouched import unjudged
 from lake.errors import invalid
 
 
@@ -31,13 +32,19 @@ def section(modules: Iterable[ModuleType]) -> type[DiagnosticParams]:
 
 
 def run(modules: Iterable[ModuleType], subject: Subject) -> Outcome:
-    """The merged outcome of some diagnostics; ``subject.params`` is an instance of their :func:`section`."""
+    """The merged outcome of some diagnostics; ``subject.params`` is an instance of their :func:`section`.
+
+    A module with `UNTOUCHED` has gates on objects that the finder must not have seen: where that is not known they are
+    not measured.
+    """
     parts: list[Outcome] = []
     for module in modules:
         if hasattr(module, "conclude"):
             part = module.conclude(subject, subject.params, merge("diagnose", parts))
         else:
             part = module.diagnose(subject, subject.params)
+        if getattr(module, "UNTOUCHED", False):
+            part = unjudged(part, subject.unknown)
         name = _name(module)
         if part.diagnostic != name:
             raise invalid("diagnostic", f"'{name}', the name of its module", part.diagnostic)

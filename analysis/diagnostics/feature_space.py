@@ -23,6 +23,7 @@ from analysis.fitted.probe import Groups, probe
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, missing, not_measured, reason
 from analysis.statistics.intervals import median
 
+UNTOUCHED = True
 GROUPS = {
     "tier_a": held.TIER_A,
     "listed_lenses": held.LISTED,

@@ -30,6 +30,7 @@ from analysis.statistics.calibration import equal_width
 from analysis.statistics.intervals import TABLE_LEVEL
 from lake.config import LensShares
 
+UNTOUCHED = True
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int_]
 _PICTURES = {"recall": "label_noise/recall", "fpr": "label_noise/fpr"}

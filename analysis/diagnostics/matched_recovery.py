@@ -23,6 +23,7 @@ from analysis.statistics.thresholds import Threshold
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth
 
+UNTOUCHED = True
 Floats = NDArray[np.float64]
 MEAN = "matched_recovery/mean_rank"
 VISIBLE = f"{MEAN}/visible"

@@ -32,6 +32,7 @@ from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.roc import delong
 from lake.sky.imaging import Imaging
 
+UNTOUCHED = True
 _COMPARED, _SCATTER = "missed_lenses/properties", "missed_lenses/magnitude"
 FIGURES = {
     _COMPARED: Drawing(

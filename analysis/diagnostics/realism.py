@@ -17,6 +17,7 @@ from analysis.fitted.frechet import frechet_excess
 from analysis.fitted.probe import Groups, probe
 from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, missing, not_measured, reason
 
+UNTOUCHED = True
 PAIRS = {
     "injections_against_listed_lenses": (held.INJECTIONS, held.LISTED),
     "injections_against_bare_hosts": (held.INJECTIONS, held.BARE_HOSTS),

@@ -16,7 +16,7 @@ from analysis.comparisons.populations import Populations
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
 from analysis.results.reweighting import Weights
-from analysis.results.untouched import Untouched, untouched
+from analysis.results.untouched import Untouched, unknown, untouched
 from analysis.statistics.thresholds import Threshold
 from lake.progress import track
 from lake.sky.hashing import key_hash
@@ -89,6 +89,11 @@ class Subject:
     def untouched(self) -> Untouched:
         """The objects of the test split."""
         return untouched(self.objects[self.objects["split"] == "test"])
+
+    @cached_property
+    def unknown(self) -> str | None:
+        """Why no gate on objects that the finder must not have seen is measured; None if they are."""
+        return unknown(self.objects)
 
     @cached_property
     def described(self) -> Populations:

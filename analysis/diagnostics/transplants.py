@@ -26,6 +26,7 @@ from analysis.statistics.intervals import exact, median
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
 from analysis.statistics.thresholds import Threshold
 
+UNTOUCHED = True
 KINDS = {
     "real_arc": "real arcs, moved",
     "moved_injection": "injected arcs like them, moved",

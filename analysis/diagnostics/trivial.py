@@ -17,9 +17,10 @@ from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Status, d
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resampled_weights
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.thresholds import fpr_name, refusal
+from analysis.statistics.thresholds import REFUSED, fpr_name, refusal
 from lake.errors import DataError
 
+UNTOUCHED = True
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
@@ -39,7 +40,8 @@ class Params(DiagnosticParams):
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
     """The network against the baseline, on the same test objects."""
-    rows, fprs = subject.learned, [p.target_fpr for p in subject.thresholds if p.status == "measured"]
+    rows = subject.learned
+    fprs = [p.target_fpr for p in subject.thresholds if p.status in ("measured", REFUSED) and np.isfinite(p.target_fpr)]
     label, split, score = (rows[name].to_numpy() for name in ("label", "split", "score"))
     if (lacking := lacking_class(label, split)) is not None:
         rule = "a higher AUC than that of the better classifier on trivial features"

@@ -50,10 +50,21 @@ def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HE
     wanted = [n for name in names for n in ([k for k in known if k.startswith(name)] if name.endswith("/") else [name])]
     return pd.DataFrame(
         [
-            {"metric": name} | {model: _text(measure(frame, name)) for model, frame in measures.items()}
+            {"metric": name} | {model: _text(_measure(frame, name)) for model, frame in measures.items()}
             for name in wanted
         ]
     )
+
+
+def _measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
+    """The row of a measure; if there is none, that of the figure it is a part of, where this has a reason for no value:
+    `fpr/p0.3/unlisted_low` is refused with `fpr/p0.3`."""
+    found, whole = measure(diagnostics, name), name.rpartition("/")[0]
+    if found is not None or not whole:
+        return found
+    of_whole = _measure(diagnostics, whole)
+    refused = of_whole is not None and pd.isna(of_whole["value"]) and str(of_whole["method"]).startswith(REASONS)
+    return of_whole if refused else None
 
 
 def completeness_comparison(

@@ -1,20 +1,21 @@
 """What a finder trained or selected on is in no figure: only untouched objects are measured, the others are counted.
 
 A figure is refused where that leaves fewer than ten lenses, or negatives, of those it needs. Where it is not known what
-a finder was trained on (a user's own, without a list), nothing is left out, and the gates are not measured.
+a finder was trained on (a user's own, without a list), nothing is left out, and the gates are not measured: see
+:func:`unjudged`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.config import EvaluateParams
-from analysis.records import Measure
+from analysis.records import Finding, Measure, Outcome, not_measured
 from analysis.statistics.thresholds import REFUSED, Threshold, fix_thresholds
 from lake.sky.split import HOST, TEST, THRESHOLD
 
@@ -39,12 +40,16 @@ class Untouched:
 
     def refusal(self, labels: Collection[int] = BOTH) -> str | None:
         """Why figures that need objects of these labels are refused; None if they are not."""
-        short = [label for label in labels if self.seen[label] and self.total[label] - self.seen[label] < FEWEST]
+        short = [label for label in labels if refusal(self.seen[label], self.total[label], _NAMES[label])]
         if not short:
             return None
         seen, total = (sum(counts[label] for label in short) for counts in (self.seen, self.total))
-        name = _NAMES[short[0]] if len(short) == 1 else "galaxies"
-        return f"{REFUSED}: {seen:,} of {total:,} test {name} were trained or selected on"
+        return _refused(seen, total, f"test {_NAMES[short[0]] if len(short) == 1 else 'galaxies'}")
+
+    def of(self, label: int) -> pd.DataFrame:
+        """The objects of a label; none where their figures are refused."""
+        wanted = self.objects[self.objects["label"] == label]
+        return wanted.iloc[:0] if self.refusal((label,)) else wanted
 
     @property
     def words(self) -> str | None:
@@ -52,6 +57,39 @@ class Untouched:
         seen, total = sum(self.seen.values()), sum(self.total.values())
         left_out = f"{seen:,} of {total:,} test galaxies, trained or selected on, are left out"
         return self.refusal() or (left_out if seen else None)
+
+
+def new_to(objects: pd.DataFrame) -> pd.DataFrame:
+    """Objects (perhaps with `seen_in_training`) that the finder is not known to have trained or selected on."""
+    return objects[~_marked(objects, "seen_in_training")]
+
+
+def refusal(seen: int, total: int, objects: str) -> str | None:
+    """Why a figure is refused that needs objects of which so many were trained or selected on; None if it is not."""
+    return _refused(seen, total, objects) if seen and total - seen < FEWEST else None
+
+
+def _refused(seen: int, total: int, objects: str) -> str:
+    return f"{REFUSED}: {seen:,} of {total:,} {objects} were trained or selected on"
+
+
+def unknown(objects: pd.DataFrame) -> str | None:
+    """Why nothing is judged on these objects: it is not known of each whether the finder has seen it; None if it is."""
+    lost = "seen_in_training" in objects.columns and objects["seen_in_training"].isna().any()
+    return f"it is {_UNKNOWN}" if lost else None
+
+
+def unjudged(outcome: Outcome, why: str | None) -> Outcome:
+    """The outcome with its figures but no gate measured, and the reason in its findings; as it is where there is no
+    reason, or no gate is measured."""
+    if why is None or all(gate.status == "NOT MEASURED" for gate in outcome.gates):
+        return outcome
+    gates = tuple(
+        gate if gate.status == "NOT MEASURED" else not_measured(gate.name, gate.threshold, f"{gate.rule}; {why}")
+        for gate in outcome.gates
+    )
+    findings = tuple(Finding(f"{each.text} This is not judged: {why}.", each.diagnostic) for each in outcome.findings)
+    return replace(outcome, gates=gates, findings=findings)
 
 
 def untouched(tested: pd.DataFrame) -> Untouched:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickletools
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,8 @@ _PREFIX = re.compile(r"(module|_orig_mod|model|net|network)\.")
 _AUC = ("best_val_auc", "best_auc", "val_auc", "auc", "auroc", "best_metric")
 _MOST_EPOCHS, _NAMED, _NAME_LENGTH = 10**6, 8, 40
 """Most epochs that are believed; how many entries of a file without weights are named, and how long a name is."""
+SAFE_PROTOCOL = 2
+"""The pickle protocol that PyTorch's safe reader knows."""
 _MAKERS: tuple[Any, ...] = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
 _PLAIN: list[Any] = [
     *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLfd"}),
@@ -83,9 +87,32 @@ def _loaded(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickle protocols: what cannot be read is an error all the same
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise errors of any kind for files that are not their own
-        named = re.search(r"GLOBAL (\S+)", str(error))  # torch's text also tells how to read the file regardless
-        why = f"reading it would run code that it names ({named[1]})" if named else "it is not a file of plain weights"
-        raise DataError(f"{path} is not read: {why}; save model.state_dict() with torch.save or safetensors") from error
+        cure = "save model.state_dict() with torch.save (without `pickle_protocol`) or safetensors"
+        raise DataError(f"{path} is not read: {_why_not(path, error)}; {cure}") from error
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    """Why a file is not read. Torch's own text also tells how to read it regardless."""
+    if named := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"reading it would run code that it names ({named[1]})"
+    if (protocol := _pickle_protocol(path)) > SAFE_PROTOCOL:
+        return (
+            f"it has pickle protocol {protocol}, and PyTorch reads weights safely from protocol {SAFE_PROTOCOL} alone"
+        )
+    return "it is not a file of plain weights"
+
+
+def _pickle_protocol(path: Path) -> int:
+    """The pickle protocol of a file of ``torch.save``; 0 if it holds no whole pickle. Nothing in it is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    except (OSError, zipfile.BadZipFile, StopIteration):
+        content = path.read_bytes() if path.is_file() else b""
+    try:
+        return max([0, *(int(value) for code, value, _ in pickletools.genops(content) if code.name == "PROTO")])
+    except ValueError:
+        return 0
 
 
 def named_as_here(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -123,8 +123,8 @@ def _parameters(
         raise not_one_of(asked, sorted({*generations(), *own, *train}), name)
     if known is None or name in own:
         return resolve_generation(name, changes, own)
-    where = f"train.{name}" if changes else f"train.{name}.parameters"
-    return TrainParams.load(changed(known["parameters"], changes), where)
+    read = project.section(TrainParams, f"train.{name}.parameters")
+    return TrainParams.load(changed(known["parameters"], changes), f"train.{name}") if changes else read
 
 
 def rehearsed(parameters: TrainParams, values: Mapping[str, Any]) -> TrainParams:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from lake import yamltext
 from lake.config import Section, overlaid
-from lake.errors import ParameterError, did_you_mean, invalid, not_one_of
+from lake.errors import ParameterError, UnknownParameterError, did_you_mean, invalid, not_one_of
 from lake.files import atomic
 from lake.files.strictyaml import read_mapping
 from lake.names import checked_name
 from lake.root import nearest_with
 from pipeline.project import simulated
 from pipeline.project.codecards import PROJECT
-from pipeline.project.project import Project
+from pipeline.project.project import Project, of_another_version
 
 if TYPE_CHECKING:
     from modeling.config import TrainParams
@@ -99,7 +99,10 @@ def load(folder: Path) -> Project:
     if not (folder / FILE).exists():
         raise ParameterError(f"no {FILE} in {folder.resolve()}: run `dhs params use demo` in the project's folder")
     values = _with_checked_names(read_mapping(folder / FILE))
-    _require_known(values, *_WRITTEN, _DERIVED)
+    try:
+        _require_known(values, *_WRITTEN, _DERIVED)
+    except UnknownParameterError as error:
+        raise of_another_version(error, folder) from error
     return Project(folder, values)
 
 
@@ -109,7 +112,7 @@ def _require_known(values: Mapping[str, Any], *without_class: str) -> None:
     for name in values:
         if name not in known:
             allowed = f"a known section ({', '.join(known)})"
-            raise ParameterError(f"{invalid(name, allowed, name)}{did_you_mean(name, known)}")
+            raise UnknownParameterError(f"{invalid(name, allowed, name)}{did_you_mean(name, known)}")
 
 
 def overlays(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lake.config import Section, SurveyParams
-from lake.errors import invalid
+from lake.errors import UnknownParameterError, invalid
 from lake.root import DataRoot
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -61,4 +62,18 @@ class Project:
             found = found.get(part) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
             raise invalid(name, "a section of params.yaml (run `dhs params use <set>`)", found)
-        return kind.load(found, name)
+        try:
+            return kind.load(found, name)
+        except UnknownParameterError as error:
+            raise of_another_version(error, self.folder) from error
+
+
+def of_another_version(error: UnknownParameterError, folder: Path) -> UnknownParameterError:
+    """The error of a name in params.yaml that nothing reads, with the command that writes the file anew."""
+    try:
+        used = re.match(r"# .*`(dhs params use [\w.-]+)`", (folder / "params.yaml").read_text(encoding="utf-8"))
+    except OSError:
+        used = None
+    command = used[1] if used else "dhs params use NAME"
+    cure = f"`{command}` writes it anew, and keeps the finders that were added"
+    return UnknownParameterError(f"{error} (if another version of dhs wrote params.yaml: {cure})")

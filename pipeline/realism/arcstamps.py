@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.comparisons.arcs import DEPTH, INJECTED, PAINTED, REAL, RENDERED, SEEING, ArcStamps
 from analysis.diagnostics.arc_morphology import Params
+from analysis.results.untouched import LENS, untouched
 from injection.experiment.arc_finder import FOUND_SNR
 from injection.experiment.setting import Setting
 from lake.sky.photometry import depth_mag_from_psfdepth
@@ -25,19 +26,22 @@ CONDITIONS = [f"{kind}_{SURVEY.reference_band}" for kind in ("psfsize", "psfdept
 
 
 def arc_stamps(context: RunContext, objects: pd.DataFrame, store: StampStore, params: Params) -> ArcStamps | str:
-    """Listed lenses of the test split and injections with a visible arc, or why there are none; where the truth of
+    """Untouched lenses of the test split and injections with a visible arc, or why there are none; where the truth of
     lenses is known, those lenses as painted and as rendered again."""
     rows = context.read("injections", slices=[context.generation])
     rows = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater_equal(rows["arc_snr"], FOUND_SNR)))
-    lenses = objects[(objects["split"] == "test") & (objects["label"] == 1)]
+    tested = untouched(objects[objects["split"] == "test"])
+    if (why := tested.refusal((LENS,))) is not None:
+        return why
+    lenses = tested.of(LENS)
     if not rows.num_rows or lenses.empty:
         return "there is no listed lens in the test split" if rows.num_rows else "no injection has a visible arc"
     chosen = one_per_host(rows, params.morphology_arcs, context.seed)
     setting = scored_setting(context, context.generation, chosen)
     groups = {REAL: store.get(lenses), INJECTED: setting.again(chosen).images}
     known = TrueLenses.of(context.root, objects, context.survey.collection)
-    if known is not None:
-        groups |= _rendered_again(setting, known.first(params.morphology_arcs, context.seed), store)
+    if known is not None and not known.refusal:
+        groups |= _rendered_again(setting, known.untouched.first(params.morphology_arcs, context.seed), store)
     on = {REAL: conditions(lenses), INJECTED: host_conditions(chosen)}
     return ArcStamps(groups, on, setting.grid.sky_annulus_px)
 

@@ -21,8 +21,6 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from analysis.diagnostics.closure import Chain, Params
-from analysis.results.untouched import FEWEST, trained
-from analysis.statistics.thresholds import REFUSED
 from demo.config import DemoParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
@@ -84,15 +82,13 @@ def scored_objects(context: RunContext, manifest: pd.DataFrame) -> pd.DataFrame:
 def survey_chain(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> Chain | str | None:
-    """The chain of the lake's survey and a finder's grid, without lenses that it trained on, or why there is none; None
-    where the survey's lenses are not known."""
-    known = TrueLenses.of(context.root, objects, context.survey.collection)
-    if known is None:
+    """The chain of the lake's survey and a finder's grid, or why there is none; None where the survey's lenses are not
+    known."""
+    lenses = TrueLenses.of(context.root, objects, context.survey.collection)
+    if lenses is None:
         return None
-    lenses = known.without(objects.loc[trained(objects), "galaxy_id"])
-    new, total = len(lenses.truth), len(known.truth)
-    if new < min(total, FEWEST):
-        return f"{REFUSED}: {total - new:,} of {total:,} lenses were trained on"
+    if lenses.refusal:
+        return lenses.refusal
     injections = context.read("injections", slices=[context.generation])
     if not injections.num_rows:
         return NO_INJECTION
@@ -124,7 +120,8 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     lenses = made.lenses
     own_setting = replace(made.setting, hosts=lenses.hosts(made.painted))
     own = rendered(own_setting, made.scorer, lenses.in_place())
-    frame = lenses.truth[["galaxy_id"]].assign(painted=lenses.truth["probability"], own=own.pop("probability"))
+    painted, seen = lenses.truth["probability"], lenses.truth["seen"]
+    frame = lenses.truth[["galaxy_id"]].assign(painted=painted, own=own.pop("probability"), seen=seen)
     frame = frame.assign(**_light_ratios(lenses.truth, own))
     light = host_light(own_setting.hosts, lenses.truth["galaxy_id"].tolist()).add_prefix("hosts/")
     frame = pd.concat([frame, light, balanced(lenses.rows)], axis=1)
@@ -139,7 +136,8 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     place = made.setting.hosts.rows_of(pairs["host"].tolist())
     weights = {name: values[place] for name, values in made.of_hosts.weights.items()}
     found = "the grid's injections were not compared" if grid is None else grid(made)
-    linked = Chain(frame, pairs.assign(**weights), tuple(weights), errors=made.of_hosts.errors(made.setting.hosts))
+    errors = made.of_hosts.errors(made.setting.hosts)
+    linked = Chain(frame, pairs.assign(**weights), tuple(weights), errors=errors)
     return replace(linked, grid_refused=found) if isinstance(found, str) else replace(linked, grid=found)
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from analysis.diagnostics.missed_lenses import TABLE
 from analysis.records import Outcome
 from analysis.results.testlenses import plain_rows
+from analysis.results.untouched import new_to
 from demo.truth import galaxy_ids
 from lake.sky.survey import SURVEY
 from lake.tables.lens_candidates import MATCHED
@@ -40,14 +41,15 @@ def scored_injections(context: RunContext) -> pd.DataFrame:
 
 
 def lens_parameters(context: RunContext, objects: pd.DataFrame) -> pd.DataFrame:
-    """Parameters of the listed lenses outside the training split, as far as truth or list give them, in the columns of
-    `injections`."""
+    """Parameters of the listed lenses outside the training split that the finder is new to, as far as truth or list
+    give them, in the columns of `injections`."""
     lenses = TrueLenses.of(context.root, objects, context.survey.collection)
     if lenses is None:
-        held = objects.loc[(objects["label"] == 1) & (objects["split"] != "train"), "galaxy_id"]
+        held = new_to(objects[(objects["label"] == 1) & (objects["split"] != "train")])
         found = listed(context)
-        radii = found.loc[found["galaxy_id"].isin(held), "theta_e_arcsec"]
+        radii = found.loc[found["galaxy_id"].isin(held["galaxy_id"]), "theta_e_arcsec"]
         return pd.DataFrame({"lens_theta_e_arcsec": radii.dropna()})
+    lenses = lenses.untouched
     return lenses.rows.to_pandas().assign(arc_snr=lenses.truth[f"arc_snr_{SURVEY.reference_band}"].to_numpy())
 
 

@@ -14,6 +14,7 @@ from analysis.comparisons import populations as held
 from analysis.comparisons.populations import Population, Populations
 from analysis.diagnostics import feature_space, realism
 from analysis.fitted import propensity
+from analysis.results.untouched import LENS, NEGATIVE, Untouched, untouched
 from injection.experiment.setting import Setting
 from injection.keyed import Keyed
 from lake.errors import DataError
@@ -48,8 +49,9 @@ def populations(
 ) -> Populations:
     """All groups that the lake of a survey allows; for a finder without embedding those alone that have scores or
     texture."""
-    test = objects[objects["split"] == "test"]
-    lenses, negatives = (test[test["label"] == label] for label in (1, 0))
+    tested = untouched(objects[objects["split"] == "test"])
+    absent = _refused(tested)
+    lenses, negatives = tested.of(LENS), tested.of(NEGATIVE)
     order = keyed_order(context.seed, negatives["galaxy_id"].tolist())
     groups = of_lenses(scorer, lenses, store.get)
     groups[held.NEGATIVES] = _of_objects(scorer, negatives.iloc[order[: params.feature_per_group]], store.get)
@@ -57,32 +59,40 @@ def populations(
     rows = rows.filter(pc.equal(rows["status"], "scored"))
     bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
     if not bright.num_rows:
-        return collected(groups, dict.fromkeys((*_INJECTED, *RUNGS), NO_INJECTION), scorer)
+        return collected(groups, dict.fromkeys((*_INJECTED, *RUNGS), NO_INJECTION) | absent, scorer)
     chosen = sample(bright, params.probe_injections, context.seed)
     setting = scored_setting(context, context.generation, chosen)
     groups |= of_grid(scorer, setting, chosen) | _bright_arcs(scorer, setting, params)
     if not hasattr(scorer, "embed"):
-        return collected(groups, {}, scorer)
-    absent: dict[str, str] = {}
+        return collected(groups, absent, scorer)
     weigh: Weigh | None = None
     try:
         ids = [*setting.hosts.ids.to_pylist(), *negatives["galaxy_id"]]
         weigh = lens_hosts(context.read, context.survey, ids, propensity.DEFAULT).of
     except DataError as error:
-        absent |= dict.fromkeys((held.MATCHED_INJECTIONS, held.MATCHED_NEGATIVES, held.LENS_LIKE), str(error))
+        absent = dict.fromkeys((held.MATCHED_INJECTIONS, held.MATCHED_NEGATIVES, held.LENS_LIKE), str(error)) | absent
     else:
         groups |= _matched(scorer, setting, bright, negatives, store, weigh, params.probe_matched)
     known = TrueLenses.of(context.root, objects, context.survey.collection)
-    if known is None:
-        return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH) | absent, scorer)
-    known = known.first(params.ladder_lenses, context.seed)
+    if known is None or known.refusal:
+        why = NO_TRUTH if known is None else known.refusal
+        return collected(groups, dict.fromkeys(RUNGS, why) | absent, scorer)
+    known = known.untouched.first(params.ladder_lenses, context.seed)
     return collected(groups | ladder_groups(context, scorer, setting, known, store, weigh), absent, scorer)
 
 
 def of_set(scorer: Scorer, setting: Setting, chosen: pa.Table, lenses: pd.DataFrame, get: Get) -> Populations:
     """The groups that a set of cut-outs allows: injections, their bare hosts, labelled lenses."""
-    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, get)
-    return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH), scorer)
+    tested = untouched(lenses)
+    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, tested.of(LENS), get)
+    return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH) | _refused(tested), scorer)
+
+
+def _refused(tested: Untouched) -> dict[str, str]:
+    """Why groups of test objects are not made: the finder has seen too many of them."""
+    made = {LENS: (held.LISTED, held.TIER_A, held.TIER_B), NEGATIVE: (held.NEGATIVES, held.MATCHED_NEGATIVES)}
+    reasons = {label: tested.refusal((label,)) for label in made}
+    return {name: why for label, why in reasons.items() if why for name in made[label]}
 
 
 def of_grid(scorer: Scorer, setting: Setting, chosen: pa.Table) -> Groups:

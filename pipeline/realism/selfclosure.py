@@ -10,7 +10,7 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 
 from analysis.diagnostics.closure import Chain, Params
-from analysis.results.untouched import trained
+from analysis.results.untouched import new_to
 from injection.experiment.setting import Setting
 from injection.scene.ranges import inside, refuse
 from lake.errors import DataError, invalid
@@ -62,12 +62,13 @@ def _refuse_second_models(table: pd.DataFrame) -> None:
 
 
 def modelled(objects: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """Scored lenses that the finder is not known to have trained on, within 3 arcsec of a model, with its parameters.
+    """Scored lenses that the finder is not known to have trained or selected on, within 3 arcsec of a model, with its
+    parameters.
 
     DataError with fewer than `LEAST` of them.
     """
-    new = (objects["label"] == 1) & (objects["split"] != "train") & ~trained(objects)
-    lenses = objects[new].reset_index(drop=True)
+    listed = objects[(objects["label"] == 1) & (objects["split"] != "train")]
+    lenses = new_to(listed).reset_index(drop=True)
     lenses = lenses.drop(columns=[name for name in models.columns if name in lenses and name not in _PLACE])
     if len(lenses) and len(models):
         tree = cKDTree(unit_vectors(models["ra"].to_numpy(), models["dec"].to_numpy()))
@@ -80,7 +81,7 @@ def modelled(objects: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     if len(lenses) < LEAST:
         raise DataError(
             f"{len(lenses)} of {len(models)} modelled lenses are listed lenses with a stamp outside the training "
-            f"split that the finder did not train on, and self-closure needs {LEAST}"
+            f"split that the finder neither trained nor selected on, and self-closure needs {LEAST}"
         )
     return lenses
 

@@ -15,6 +15,7 @@ from scipy.special import expit
 from analysis.comparisons.arc_features import Ring
 from analysis.comparisons.arcs import RADIUS, SNR, visibility
 from analysis.diagnostics.transplants import Params, Transplants
+from analysis.results.untouched import LENS, NEGATIVE, untouched
 from injection.experiment.arc_finder import FOUND_SNR, Subtracted
 from injection.experiment.setting import Setting
 from injection.experiment.smooth_galaxies import CORE_ARCSEC, without_galaxies
@@ -71,14 +72,14 @@ def ring_weight(side: int) -> Floats:
 def transplants(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> Transplants | str:
-    """Arcs of the test split's lenses of the wanted tiers in hosts of the finder's grid, or why there are none."""
+    """Arcs of the test split's untouched lenses of the wanted tiers in hosts of the finder's grid, or why there are
+    none."""
     test = objects[(objects["split"] == "test") & (objects[CONDITIONS] > 0).all(axis=1)]
-    test = test[~test["seen_in_training"].astype("boolean").fillna(False).astype(bool)]
-    lenses = test[(test["label"] == 1) & test["tier"].isin(params.transplant_tiers)]
-    negatives = test[test["label"] == 0]
+    tested = untouched(test[(test["label"] == NEGATIVE) | test["tier"].isin(params.transplant_tiers)])
+    lenses, negatives = tested.of(LENS), tested.of(NEGATIVE)
     if lenses.empty or negatives.empty:
         lacking = f"listed lens of tier {' or '.join(params.transplant_tiers)}" if lenses.empty else "negative"
-        return f"the test split has no {lacking} that the finder is new to"
+        return tested.refusal() or f"the test split has no {lacking}"
     rows = context.read("injections", slices=[context.generation])
     visible = pc.and_(pc.equal(rows["status"], "scored"), pc.greater_equal(rows["arc_snr"], FOUND_SNR))
     pool = one_per_host(rows.filter(visible), params.transplant_pool, context.seed)

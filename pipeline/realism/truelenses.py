@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.results.untouched import new_to, refusal
 from demo.truth import BARE_HOSTS, galaxy_ids
 from injection.config import IM1
 from injection.engine.tracing import Images
@@ -45,7 +46,8 @@ class TrueLenses:
     """Lenses of which everything is known, row by row."""
 
     truth: pd.DataFrame
-    """Rows of the truth with `galaxy_id`, the finder's `probability` of the lens as painted, and its conditions"""
+    """Rows of the truth with `galaxy_id`, conditions, the finder's `probability` of the lens as painted, and `seen`:
+    whether it is known to have trained or selected on the lens"""
     rows: pa.Table
     """The same lenses as injections, centred on the stamp as those of a grid"""
     bare: NDArray[np.float32]
@@ -60,22 +62,29 @@ class TrueLenses:
         truth = pq.read_table(root.truth / "lenses.parquet").to_pandas()
         truth["galaxy_id"] = galaxy_ids(collection, truth["brickname"], truth["objid"])
         conditions = pq.read_table(root.truth / "bricks.parquet").to_pandas()
-        columns = ["galaxy_id", "probability", *PLACE, *_HOST_COLUMNS]
-        held = objects.loc[(objects["label"] == 1) & (objects["split"] != "train"), columns]
+        listed = objects[(objects["label"] == 1) & (objects["split"] != "train")]
+        held = listed[["galaxy_id", "probability", *PLACE, *_HOST_COLUMNS]]
         found = truth[truth["bare_row"].notna()].merge(held, on="galaxy_id", validate="one_to_one")
         found = found.merge(conditions.drop(columns="split"), on="brickname", suffixes=("", "_brick"))
         found = found[declared.usable(_as_hosts(found), SURVEY)].sort_values("galaxy_id", ignore_index=True)
         bare = np.load(root.truth / BARE_HOSTS, mmap_mode="r")
+        found["seen"] = ~found["galaxy_id"].isin(new_to(listed)["galaxy_id"])
         return cls(found, injections(found), bare) if len(found) else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the finder is not measured on these lenses: it has seen too many; None if the others are enough."""
+        return refusal(int(self.truth["seen"].sum()), len(self.truth), "lenses outside the training split")
+
+    @property
+    def untouched(self) -> TrueLenses:
+        """Those that the finder has not seen."""
+        return self._kept(np.flatnonzero(~self.truth["seen"]))
 
     def first(self, count: int, seed: int) -> TrueLenses:
         """At most ``count`` of the lenses, by keyed hash, in their order."""
         order = np.argsort(key_hash(seed, pa.array(self.truth["galaxy_id"])), kind="stable")
         return self._kept(np.sort(order[:count]))
-
-    def without(self, galaxy_ids: Collection[str]) -> TrueLenses:
-        """The lenses but some, in their order."""
-        return self._kept(np.flatnonzero(~self.truth["galaxy_id"].isin(list(galaxy_ids))))
 
     def _kept(self, places: NDArray[np.int64]) -> TrueLenses:
         return TrueLenses(self.truth.iloc[places].reset_index(drop=True), self.rows.take(pa.array(places)), self.bare)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.diagnostics.closure import BALANCED, closed, failing, self_closed
+from analysis.diagnostics.closure import BALANCED, LEFT_OUT, closed, failing, self_closed
 from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Outcome
+from analysis.results.untouched import unjudged, unknown
 from analysis.statistics.thresholds import Threshold, from_rows
 from lake.errors import DataError, not_one_of
 from lake.store import status
@@ -65,7 +66,7 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
         chain = self_chain(found, setting, scorer, params, partial(survey_weights, context))
         if chain.unscored:
             raise DataError(f"the closure of {context.generation} is not measured: {chain.unscored}")
-        return self_closed(chain, points, params, rng)
+        return unjudged(self_closed(chain, points, params, rng), unknown(objects))
     require_truth(context.project)
     linked = survey_chain(context, objects, StampStore(context.root.cutouts), scorer, params)
     if linked is None:
@@ -74,12 +75,12 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
         )
     if isinstance(linked, str):
         raise DataError(f"the closure of {context.generation} is not measured: {linked}")
-    return closed(linked, points, params, rng)
+    return closed(linked, points, params, rng, unknown(objects))
 
 
 def _rows(outcome: Outcome, threshold: str) -> pa.Table:
-    """Measures at one threshold, of light and of balance, then gates."""
-    at_any = ("closure/light/", *(f"closure/{link}/balance/" for link in BALANCED))
+    """Measures at one threshold, of lenses left out, of light and of balance, then gates."""
+    at_any = (LEFT_OUT, "closure/light/", *(f"closure/{link}/balance/" for link in BALANCED))
     shown = [m for m in outcome.measures if m.name.endswith(f"/{threshold}") or m.name.startswith(at_any)]
     rows = [{key: getattr(measure, key) for key in _COLUMNS} | {"status": None} for measure in shown]
     rows += [

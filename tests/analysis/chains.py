@@ -19,7 +19,7 @@ def made_up(rng, own=0.0, hosts=0.0, grid=0.0, light=1.0, lenses=400):
     def probability(values):
         return 1 / (1 + np.exp(-values))
 
-    frame = pd.DataFrame({"painted": probability(logit), "own": probability(logit + own)})
+    frame = pd.DataFrame({"painted": probability(logit), "own": probability(logit + own), "seen": False})
     for column in ("flux_r", "norm_r"):
         frame[column] = light * np.exp(rng.normal(0, 0.01, lenses))
     lens, host = np.repeat(np.arange(lenses), 6), rng.integers(0, 300, 6 * lenses)

@@ -42,6 +42,37 @@ def test_the_wrong_link_is_named(change, link):
     assert failing(outcome) == [link]
 
 
+def test_what_the_finder_answers_is_measured_on_lenses_that_it_has_not_seen():
+    """It knows a hundred lenses by heart as painted; light and balance, which it does not decide, count them too."""
+    chain = made_up(np.random.default_rng(1))
+    seen = np.arange(400) < 100
+    known = chain.lenses.assign(
+        seen=seen,
+        painted=chain.lenses["painted"].mask(seen, 1.0),
+        **{"population/x": np.random.default_rng(3).normal(size=400)},
+    )
+    grid = chain.grid.assign(**{"population/x": np.random.default_rng(4).normal(size=4000)})
+    outcome = closed(replace(chain, lenses=known, grid=grid), POINTS, PARAMS, np.random.default_rng(2))
+    true, hosts = measure(outcome, "closure/true/p0.3"), measure(outcome, "closure/hosts/all/p0.3")
+    assert (true.value, true.n) == (100 * (chain.lenses["painted"][100:] > 0.3).mean(), 300)
+    left = chain.pairs[chain.pairs["lens"] >= 100]
+    own = (chain.lenses["own"][100:] > 0.3).mean()
+    assert (hosts.value, hosts.n) == (pytest.approx(100 * ((left["probability"] > 0.3).mean() - own)), 1800)
+    assert status(outcome, "closure/renderer") == "PASS"
+    assert (measure(outcome, "closure/left_out").value, measure(outcome, "closure/left_out").n) == (100, 400)
+    assert measure(outcome, "closure/light/flux/r").n == measure(outcome, "closure/population/balance/x").n == 400
+
+
+def test_no_link_passes_where_it_is_not_known_which_lenses_the_finder_has_seen():
+    outcome = closed(made_up(np.random.default_rng(1)), POINTS, PARAMS, np.random.default_rng(2), "it is not known")
+    found = {gate.name: gate.status for gate in outcome.gates}
+    assert found == {
+        "closure/light": "PASS",
+        **{f"closure/{link}": "NOT MEASURED" for link in ("renderer", "hosts", "population")},
+    }
+    assert np.isfinite(measure(outcome, "closure/true/p0.3").value)
+
+
 def estimated(seed, lenses=250, negatives=1200, hosts=600):
     """A chain whose pool hosts follow the lenses' hosts by a fitted propensity, which a finder depends on strongly: the
     true bias of the hosts is zero."""
@@ -58,7 +89,7 @@ def estimated(seed, lenses=250, negatives=1200, hosts=600):
     pairs = pd.DataFrame({"lens": lens, "host": names[place], "propensity": made.weights(pool)[place]})
     pairs["probability"] = found(pool.iloc[place])
     own_found = found(own)
-    frame = pd.DataFrame({"painted": own_found, "own": own_found, "flux_r": 1.0, "norm_r": 1.0})
+    frame = pd.DataFrame({"painted": own_found, "own": own_found, "seen": False, "flux_r": 1.0, "norm_r": 1.0})
     return Chain(frame, pairs, ("propensity",), errors={"propensity": pd.DataFrame(made.directions(pool), index=names)})
 
 

@@ -157,6 +157,18 @@ def test_recall_and_rates_are_compared_at_every_threshold():
     }
 
 
+def test_parts_of_a_refused_figure_are_refused_with_it():
+    """A finder without a rate has no row for the ends of its range, which another finder has."""
+    names = ("fpr/p0.5", "fpr/p0.5/unlisted_low", "fpr/p0.7")
+    whole = pd.DataFrame({"name": names, "value": [0.1, 0.05, 0.02], "low": np.nan, "method": ""})
+    why = "refused: 700 of 700 test negatives were trained or selected on"
+    told = pd.DataFrame({"name": ["fpr/p0.5", "fpr/p0.7"], "value": [np.nan, 0.02], "low": np.nan, "method": [why, ""]})
+    bare = told.drop(0)
+    table = comparison({"a": whole, "b": told, "c": bare}, ("fpr/",)).set_index("metric")
+    assert table.loc["fpr/p0.5/unlisted_low"].tolist() == ["0.0500", why, "not measured"]
+    assert table.loc["fpr/p0.7"].tolist() == ["0.0200"] * 3
+
+
 def test_compared_completeness_has_the_rate_of_its_threshold():
     item = generation("demo1", 0.0, "20-32")
     table = completeness_comparison({"demo1": item.completeness}, {"demo1": item.thresholds})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from analysis.diagnostics import shortcuts as shortcuts_module
 from analysis.diagnostics import trivial
 from analysis.diagnostics.shortcuts import cohen_d, shortcuts
 from analysis.diagnostics.trivial import baseline
+from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import measure, status
@@ -99,6 +101,23 @@ def test_a_split_without_a_lens_is_not_measured(galaxies, diagnose, module):
     assert all(np.isnan(one.value) for one in found.measures)
     assert {gate.status for gate in found.gates} == {"NOT MEASURED"}
     assert "the test split has no listed lens" in found.findings[0].text
+
+
+def test_a_refused_threshold_leaves_a_refused_gain(galaxies, diagnose):
+    """Not a gap in the table of finders, beside the gains of others."""
+    features, label, split, _ = galaxies
+    why = "refused: 600 of 600 test negatives were trained or selected on"
+    point = Threshold("fpr5e-2@val", "refused", np.nan, 0.05, 400, None, 200, 600, None, np.nan, np.nan, np.nan)
+    beforehand = replace(point, threshold_id="p0.5", target_fpr=np.nan)
+    rows = pd.DataFrame({"label": label, "split": split, "score": 0.0})
+    subject = SimpleNamespace(
+        features=features, learned=rows, thresholds=(beforehand, point), imaging=SURVEY, seed=1,
+        untouched=SimpleNamespace(refusal=lambda: why),
+    )  # fmt: skip
+    found = trivial.diagnose(subject, diagnose)
+    gains = [one for one in found.measures if one.name.startswith("trivial/recall_gain")]
+    assert [(one.name, one.method) for one in gains] == [("trivial/recall_gain/fpr5e-2", why)]
+    assert np.isnan(gains[0].value)
 
 
 def test_findings_give_the_figures_of_the_tables(galaxies, rivals, diagnose):

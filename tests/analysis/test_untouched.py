@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.diagnostics.discovery import found, run
+from analysis.diagnostics.subject import Subject
 from analysis.page.report import rendered
+from analysis.records import Finding, Gate, Measure, Outcome, not_measured
 from analysis.reporting.compare import comparison, completeness_comparison, paired_auc_tests
 from analysis.reporting.facts import limitations
 from analysis.reporting.summary import curves, metrics
 from analysis.reporting.thresholds import headline
 from analysis.results.evaluation import evaluate
-from analysis.results.untouched import exposure, fixed_thresholds, negatives_for, untouched
+from analysis.results.untouched import exposure, fixed_thresholds, negatives_for, unjudged, unknown, untouched
 from analysis.statistics import roc
 from analysis.statistics.thresholds import fix_thresholds, from_rows, threshold_rows
+from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import measure
 from tests.analysis.report_inputs import EVALUATE, FIXING, scores
 
@@ -43,6 +50,46 @@ def test_only_untouched_objects_are_measured_and_the_others_counted():
     recall = measure(outcome, "recall/p0.5")
     assert (recall.value, recall.n) == ((others[others.label == 1].probability > 0.5).mean(), 132)
     assert {gate.name: gate.status for gate in outcome.gates}["untouched_test_set"] == "FAIL"
+
+
+GATED = Outcome(
+    "x",
+    (Measure("x/a", 0.5),),
+    (Gate("x/a", "PASS", 0.5, 0.4, 0.6, 1.0, "a below 1"), not_measured("x/b", 1.0, "b below 1; no b")),
+    findings=(Finding("a is 0.5."),),
+)
+
+
+@pytest.mark.parametrize("seen", [[True, False], [True, None], [None, None]])
+def test_nothing_passes_where_it_is_not_known_what_the_finder_has_seen(seen):
+    why = unknown(pd.DataFrame({"seen_in_training": seen}))
+    held = unjudged(GATED, why)
+    if None not in seen:
+        assert held == GATED
+        return
+    assert held.measures == GATED.measures
+    assert [gate.status for gate in held.gates] == ["NOT MEASURED"] * 2
+    assert held.gates[0].rule == "a below 1; it is not known what the finder was trained on"
+    assert held.gates[1] == GATED.gates[1]
+    assert held.findings[0].text == "a is 0.5. This is not judged: it is not known what the finder was trained on."
+
+
+def test_every_diagnostic_of_objects_that_must_be_untouched_says_so():
+    used = re.compile(r"\bsubject\.(untouched|described|closure|arcs|transplants)\b")
+    held = {module.__name__ for module in found() if used.search(inspect.getsource(module))}
+    asked = {module.__name__ for module in found() if "subject.unknown" in inspect.getsource(module)}
+    assert held == asked | {module.__name__ for module in found() if getattr(module, "UNTOUCHED", False)}
+    assert len(held) > 10
+
+
+def test_gates_of_these_diagnostics_are_not_measured_for_an_unknown_finder():
+    module = ModuleType("analysis.diagnostics.x")
+    module.UNTOUCHED, module.diagnose = True, lambda *_: GATED
+    nothing = pd.DataFrame()
+    for seen, status in ((None, "NOT MEASURED"), (False, "PASS")):
+        objects = pd.DataFrame({"seen_in_training": [seen]})
+        subject = Subject(nothing, objects, nothing, nothing, (), SURVEY, (0, 0, 1), 1, None, None, None)
+        assert run([module], subject).gates[0].status == status
 
 
 @pytest.mark.parametrize(("left", "refused"), [(9, True), (10, False)])

@@ -164,7 +164,7 @@ def test_a_file_that_executes_code_is_refused_and_never_run(
     why = (
         f"reading it would run code that it names ({named})"
         if kind != "pickle"
-        else "it is not a file of plain weights"
+        else f"it has pickle protocol {pickle.DEFAULT_PROTOCOL}, and PyTorch reads weights safely from protocol 2 alone"
     )
     refused = pytest.raises(DataError, match=re.escape(f"is not read: {why}; save model.state_dict()"))
     with refused as told, warnings.catch_warnings(record=True) as heard:
@@ -189,6 +189,22 @@ def test_damaged_files_are_refused(tmp_path: Path, like: TrainParams, content: b
     path.write_bytes(content)
     with pytest.raises(DataError, match=sentence):
         import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_weights_of_a_protocol_that_is_not_read_safely_are_refused_by_its_number(
+    tmp_path: Path, small_network: torch.nn.Module, protocol: int, zipped: bool
+) -> None:
+    path = tmp_path / "best.pt"
+    torch.save(small_network.state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    said = (
+        f"it has pickle protocol {protocol}, .* from protocol 2 alone; save .* \\(without `pickle_protocol`\\) or saf"
+    )
+    with pytest.raises(DataError, match=said):
+        read_weights(path)
+    torch.save(small_network.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    assert read_weights(path).tensors
 
 
 def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, like: TrainParams) -> None:

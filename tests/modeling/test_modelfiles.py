@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from lake.errors import DataError, ParameterError
 from modeling.scoring.scorer import load_scorer
-from tests.onnxfiles import write_mean
+from tests.onnxfiles import DOUBLE, HALF, write_mean
 
 SIDE = 8
 
@@ -81,6 +82,19 @@ def test_torchscript_is_given_numbers_in_its_own_precision(tmp_path: Path, dtype
     with torch.inference_mode():
         right = layer(torch.from_numpy(pixels).to(dtype))[:, 0].double().numpy()
     assert (load_scorer(tmp_path / "own.pt").score(pixels) == right).all()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(HALF, np.float16), (DOUBLE, np.float64)], ids=["half", "double"])
+@pytest.mark.parametrize("batch", [None, 4])
+def test_onnx_is_given_numbers_in_its_own_precision(tmp_path: Path, kind: int, dtype: Any, batch: int | None) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    write_mean(tmp_path / "own.onnx", 2, SIDE, batch=batch, kind=kind)
+    pixels = stamps(8)
+    session = runtime.InferenceSession(str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"])
+    parts = [session.run(None, {"stamps": part.astype(dtype)})[0] for part in np.split(pixels, 2)]
+    found = load_scorer(tmp_path / "own.onnx").score(pixels)
+    assert (found == np.concatenate(parts)).all()
+    np.testing.assert_allclose(found, pixels.mean((1, 2, 3)), rtol=2e-3 if kind == HALF else 1e-6, atol=1e-3)
 
 
 def test_onnx_with_several_outputs_does_not_say_which_one_is_the_score(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_grid_without_a_scored_injection_is_no_population(monkeypatch: pytest.
     )
     made: Any = None
     assert closure._stored_grid(context, pa.table({"injection_id": ["i1"]}), made) == closure.NO_INJECTION
-    truth = pd.DataFrame({"galaxy_id": ["g1"]})
+    truth = pd.DataFrame({"galaxy_id": ["g1"], "seen": [False]})
     known = TrueLenses(truth, pa.table({"injection_id": ["g1"]}), np.zeros((1, 1, 1, 1), np.float32))
     monkeypatch.setattr(closure.TrueLenses, "of", lambda *_: known)
     context.read = lambda *_, **__: pa.table({"seed": pa.array([], pa.int64())})
@@ -75,14 +75,14 @@ def test_a_grid_without_a_scored_injection_is_no_population(monkeypatch: pytest.
     assert closure.survey_chain(context, truth, store, BLUE_RING, PARAMS) == closure.NO_INJECTION
 
 
-@pytest.mark.parametrize(("count", "left"), [(0, 25), (15, 10), (16, None), (25, None)])
-def test_lenses_that_the_finder_trained_on_are_in_no_link(
-    monkeypatch: pytest.MonkeyPatch, count: int, left: int | None
+@pytest.mark.parametrize(("seen", "left"), [(0, 25), (15, 10), (16, None), (25, None)])
+def test_a_chain_is_refused_if_the_finder_has_seen_too_many_lenses(
+    monkeypatch: pytest.MonkeyPatch, seen: int, left: int | None
 ) -> None:
     ids = [f"g{number}" for number in range(25)]
-    truth = pd.DataFrame({"galaxy_id": ids})
-    known = TrueLenses(truth, pa.table({"injection_id": ids}), np.zeros((25, 1, 1, 1), np.float32))
-    objects = truth.assign(trained_on=np.arange(25) < count)
+    objects = pd.DataFrame({"galaxy_id": ids, "seen": np.arange(25) < seen})
+    known = TrueLenses(objects, pa.table({"injection_id": ids}), np.zeros((25, 1, 1, 1), np.float32))
+    assert known.untouched.rows["injection_id"].to_pylist() == ids[seen:]
     context: Any = SimpleNamespace(
         generation="demo1",
         root=None,
@@ -95,9 +95,8 @@ def test_lenses_that_the_finder_trained_on_are_in_no_link(
     monkeypatch.setattr(closure, "scored_setting", lambda *_: None)
     monkeypatch.setattr(closure, "chain", lambda made, *_: SimpleNamespace(unscored=f"{made.painted} lenses"))
     found = closure.survey_chain(context, objects, store, BLUE_RING, PARAMS)
-    assert found == (f"{left} lenses" if left else f"refused: {count} of 25 lenses were trained on")
-    if left:
-        assert known.without(ids[:count]).rows["injection_id"].to_pylist() == ids[count:]
+    why = f"refused: {seen} of 25 lenses outside the training split were trained or selected on"
+    assert found == ("25 lenses" if left else why)
 
 
 def test_weights_of_hosts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,8 +325,8 @@ def test_models_that_cannot_be_used_are_refused(sky: Sky, tmp_path: Path) -> Non
     good.to_csv(path, index=False)
     with pytest.raises(DataError, match="self-closure needs 10"):
         modelled(objects.assign(split="train"), read_models(path, setting))
-    with pytest.raises(DataError, match="that the finder did not train on, and self-closure needs 10"):
-        modelled(objects.assign(trained_on=True), read_models(path, setting))
+    with pytest.raises(DataError, match="that the finder neither trained nor selected on, and self-closure needs 10"):
+        modelled(objects.assign(trained_on=False, seen_in_training=True), read_models(path, setting))
 
 
 def test_no_slacs_lens_with_a_model_is_among_the_real_stamps(sky: Sky, real_data: Path) -> None:

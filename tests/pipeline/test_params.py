@@ -5,6 +5,7 @@ import pytest
 from lake import yamltext
 from lake.errors import ParameterError
 from pipeline.project import params, simulated
+from pipeline.project.generations import Wanted, parameters_of
 from tests.pipeline.checkout import PROJECT
 
 
@@ -90,6 +91,28 @@ def test_an_unknown_key_is_named(project: Path) -> None:
         params.resolve(project, "demo")
 
 
+@pytest.mark.parametrize(("head", "name"), [(None, "demo"), ("# mine", "NAME")], ids=["as written", "edited"])
+def test_a_removed_parameter_comes_with_the_command_that_writes_the_file_anew(
+    project: Path, head: str | None, name: str
+) -> None:
+    """Wherever it is: in a section, in a section of one, in a generation."""
+    params.use(project, "demo")
+    path = project / params.FILE
+    first, _, rest = path.read_text().partition("\n")
+    values = yamltext.values(rest)
+    values["grid"]["device"] = values["survey"]["split"]["sead"] = 1
+    values["train"]["demo1"]["parameters"]["loop"]["device"] = "cpu"
+    path.write_text(f"{head or first}\n{yamltext.text(values)}")
+    old, said = params.load(project), rf"parameters \(.*another version .*`dhs params use {name}` writes it anew"
+    for given in (("grid",), ("survey",), ("train", "demo1")):
+        with pytest.raises(ParameterError, match=said):
+            params.section(old, *given)
+    with pytest.raises(ParameterError, match=said):
+        parameters_of(old, Wanted("demo1"))
+    params.use(project, "demo")
+    params.section(params.load(project), "grid")
+
+
 def test_an_unknown_section_is_named(project: Path) -> None:
     change(project / "params" / "demo.yaml", "pol", min_nobs=3)
     with pytest.raises(ParameterError, match=r"'pol' must be a known section .*; did you mean 'pool'"):
@@ -100,7 +123,8 @@ def test_an_unknown_section_of_the_resolved_parameters_is_named(project: Path) -
     params.use(project, "demo")
     params.load(project)
     change(project / params.FILE, "trails", experiments=1)
-    with pytest.raises(ParameterError, match=r"'trails' must be a known section \(survey, .*; did you mean 'trials'"):
+    said = r"'trails' must be a known section \(survey, .*did you mean 'trials'\? \(if another .*`dhs params use NAME`"
+    with pytest.raises(ParameterError, match=said):
         params.load(project)
     params.use(project, "demo")
     assert params.load(project).values == params.resolve(project, "demo")

@@ -9,15 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from analysis.comparisons.populations import EMBEDDING, INJECTIONS, LISTED
+from analysis.comparisons.populations import EMBEDDING, INJECTIONS, LISTED, NEGATIVES, TIER_A
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
 from lake.sky.survey import BANDS, SURVEY
-from pipeline.realism import truelenses
+from pipeline.realism import arcstamps, transplanting, truelenses
+from pipeline.realism import realism as groups
 from pipeline.realism.arcstamps import one_per_host
 from pipeline.realism.describing import keyed_order
 from pipeline.realism.ladder import distinct_hosts
-from pipeline.realism.realism import NO_INJECTION, of_lenses, populations
+from pipeline.realism.realism import NO_INJECTION, of_lenses, of_set, populations
 
 
 def conditions(count, prefix, rng):
@@ -100,6 +101,111 @@ def test_true_lenses_whose_seeing_or_depth_is_not_known_are_left_out(tmp_path, m
     assert known.truth["galaxy_id"].tolist() == objects["galaxy_id"].drop(1).tolist()
     assert known.hosts(np.zeros((3, 3, 5, 5), np.float32)).ids.to_pylist() == known.truth["galaxy_id"].tolist()
     assert truelenses.TrueLenses.of(root, objects.assign(psfsize_r=np.nan), "dr10") is None
+    seen = truelenses.TrueLenses.of(root, objects.assign(seen_in_training=[False, True, True, None]), "dr10")
+    assert seen.truth["seen"].tolist() == [False, True, False]
+    assert seen.untouched.truth["galaxy_id"].tolist() == objects["galaxy_id"][[0, 3]].tolist()
+    assert seen.refusal == "refused: 1 of 3 lenses outside the training split were trained or selected on"
+    every = truelenses.TrueLenses.of(root, objects.assign(seen_in_training=True), "dr10")
+    assert len(every.untouched.truth) == 0
+    assert known.refusal is None
+
+
+class AskedError(Exception):
+    """Raised in place of stamps, with the galaxies whose stamps are wanted."""
+
+
+class Store:
+    def get(self, rows):
+        raise AskedError(rows["galaxy_id"].tolist())
+
+
+class Blind:
+    """A finder that sees nothing."""
+
+    conditions = ()
+
+    def score(self, stamps, conditions=None):
+        return np.zeros(len(stamps))
+
+    def embed(self, stamps, conditions=None):
+        return np.zeros((len(stamps), 2), np.float32)
+
+
+def objects_of(kinds="", seen=0):
+    """Twenty-five lenses of Tier A (a) and B (b) and as many negatives (n), and of how many of some the finder has seen
+    the first."""
+    rows = pd.concat([conditions(25, kind, np.random.default_rng(0)) for kind in "abn"], ignore_index=True)
+    hit = rows["galaxy_id"].str[0].isin(list(kinds)) & (rows["galaxy_id"].str[1:].astype(int) < seen)
+    label, tier = np.repeat([1, 1, 0], 25), np.repeat(["A", "B", None], 25)
+    return rows.assign(label=label, tier=tier, split="test", seen_in_training=hit, probability=0.5)
+
+
+def context_of(monkeypatch, rows):
+    for module in (arcstamps, transplanting):
+        monkeypatch.setattr(module, "scored_setting", lambda *_: None)
+    return SimpleNamespace(
+        generation="demo1", seed=1, root=None, survey=SimpleNamespace(collection="x"), read=lambda *_, **__: rows
+    )
+
+
+FAILED = pa.table({"status": ["failed"], "src_mag_r": [20.0]})
+VISIBLE = pa.table({"status": ["scored"], "arc_snr": [50.0], "galaxy_id": ["h1"], "injection_id": ["i1"]})
+
+
+@pytest.mark.parametrize(("seen", "left"), [(0, 50), (20, 10), (21, 0)])
+def test_lenses_that_the_finder_has_seen_are_in_no_group(monkeypatch, seen, left):
+    objects, stamps = (
+        objects_of("ab", seen),
+        SimpleNamespace(get=lambda rows: np.zeros((len(rows), 3, 16, 16), np.float32)),
+    )
+    params = SimpleNamespace(probe_source_mag_max=24.0, feature_per_group=50)
+    of_survey = populations(context_of(monkeypatch, FAILED), objects, stamps, Blind(), params)
+    monkeypatch.setattr(groups, "of_grid", lambda *_: {})
+    of_cutouts = of_set(Blind(), None, None, objects[objects["label"] == 1], stamps.get)
+    why = "refused: 42 of 50 test lenses were trained or selected on"
+    for found in (of_survey, of_cutouts):
+        new = [f"{kind}{number:03d}" for kind in "ab" for number in range(seen, 25)]
+        assert (found.groups[LISTED].hosts.tolist() if left else []) == (new if left else [])
+        assert found.why_not((LISTED,), EMBEDDING, 5) == (None if left else why)
+        assert found.why_not((TIER_A,), EMBEDDING, 5) == (None if left else why)
+    assert len(of_survey.groups[NEGATIVES]) == 25
+
+
+@pytest.mark.parametrize(("seen", "left"), [(0, 25), (15, 10), (16, 0)])
+def test_negatives_that_the_finder_has_seen_are_in_no_group(monkeypatch, seen, left):
+    stamps = SimpleNamespace(get=lambda rows: np.zeros((len(rows), 3, 16, 16), np.float32))
+    params = SimpleNamespace(probe_source_mag_max=24.0, feature_per_group=50)
+    found = populations(context_of(monkeypatch, FAILED), objects_of("n", seen), stamps, Blind(), params)
+    assert len(found.groups.get(NEGATIVES, ())) == left
+    why = "refused: 16 of 25 test negatives were trained or selected on"
+    assert found.why_not((NEGATIVES,), EMBEDDING, 5) == (None if left else why)
+    assert len(found.groups[LISTED]) == 50
+
+
+@pytest.mark.parametrize("seen", [0, 20, 21])
+def test_arcs_are_those_of_lenses_that_the_finder_has_not_seen(monkeypatch, seen):
+    objects, context = objects_of("ab", seen), context_of(monkeypatch, VISIBLE)
+    params = SimpleNamespace(morphology_arcs=5)
+    if seen == 21:
+        why = "refused: 42 of 50 test lenses were trained or selected on"
+        assert arcstamps.arc_stamps(context, objects, Store(), params) == why
+        return
+    with pytest.raises(AskedError) as asked:
+        arcstamps.arc_stamps(context, objects, Store(), params)
+    assert asked.value.args[0] == [f"{kind}{number:03d}" for kind in "ab" for number in range(seen, 25)]
+
+
+@pytest.mark.parametrize("seen", [0, 15, 16])
+def test_arcs_are_moved_from_lenses_that_the_finder_has_not_seen(monkeypatch, seen):
+    objects, context = objects_of("a", seen), context_of(monkeypatch, VISIBLE)
+    params = SimpleNamespace(transplant_tiers=("A",), transplant_pool=5, transplant_lenses=50)
+    if seen == 16:
+        why = "refused: 16 of 25 test lenses were trained or selected on"
+        assert transplanting.transplants(context, objects, Store(), Blind(), params) == why
+        return
+    with pytest.raises(AskedError) as asked:
+        transplanting.transplants(context, objects, Store(), Blind(), params)
+    assert sorted(asked.value.args[0]) == [f"a{number:03d}" for number in range(seen, 25)]
 
 
 def test_draws_follow_their_weights():
