@@ -110,7 +110,7 @@ def _pickle_protocol(path: Path) -> int:
     except (OSError, zipfile.BadZipFile, StopIteration):
         content = path.read_bytes() if path.is_file() else b""
     try:
-        return max([0, *(int(value) for code, value, _ in pickletools.genops(content) if code.name == "PROTO")])
+        return max([0, *(int(value or 0) for code, value, _ in pickletools.genops(content) if code.name == "PROTO")])
     except ValueError:
         return 0
 
