@@ -74,8 +74,9 @@ def populations(
     else:
         groups |= _matched(scorer, setting, bright, negatives, store, weigh, params.probe_matched)
     known = TrueLenses.of(context.root, objects, context.survey.collection)
-    if known is None or (why := known.refusal) is not None:
-        return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH if known is None else why) | absent, scorer)
+    why = NO_TRUTH if known is None else known.refusal
+    if known is None or why is not None:
+        return collected(groups, dict.fromkeys(RUNGS, why or NO_TRUTH) | absent, scorer)
     known = known.untouched.first(params.ladder_lenses, context.seed)
     return collected(groups | ladder_groups(context, scorer, setting, known, store, weigh), absent, scorer)
 
