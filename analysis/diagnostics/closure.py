@@ -18,9 +18,9 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics import closure_balance as balancing
-from analysis.diagnostics.closure_light import LIGHT, light_errors
+from analysis.diagnostics.closure_light import judged_light, light_errors, within
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, gate_within, missing, not_measured, reason, unmeasured
+from analysis.records import Gate, Measure, Outcome, missing, not_measured, reason, unmeasured
 from analysis.results.untouched import unjudged
 from analysis.statistics.intervals import exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
@@ -121,7 +121,7 @@ def closed(
     balances = {link: found for link in BALANCED if (found := whole.balance(link))}
     biases = tuple(m for point in points if point.measurable for m in links.biases(point))
     judged = unjudged(Outcome("closure", gates=tuple(_gates(tested, biases, params))), unknown)
-    gates = [_judged_light(light, params.closure_light_tolerance), *judged.gates]
+    gates = [judged_light(light, params.closure_light_tolerance), *judged.gates]
     gates += [balancing.judged(link, found, params.closure_balance) for link, found in balances.items()]
     seen, total = len(chain.lenses) - len(tested.lenses), len(chain.lenses)
     left_out = Measure(
@@ -289,21 +289,9 @@ def _refused(why: str, params: Params) -> Outcome:
     return unmeasured("closure", why, f"closure/true/{params.closure_threshold}", gates, "The chain is not measured")
 
 
-def _judged_light(light: Sequence[Measure], tolerance: float) -> Gate:
-    worst = max(light, key=lambda m: abs(m.value))
-    if math.isnan(worst.value):
-        return not_measured(LIGHT, tolerance, f"bias of rendered light: {reason(worst)}")
-    return _within("light", worst, tolerance, "of rendered light")
-
-
 def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float) -> Gate:
     if name in held and math.isnan(held[name].value):
         return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {reason(held[name])}")
     if name not in held:
         return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {name} is not measured with this finder")
-    return _within(link, held[name], tolerance, f"of completeness (points), {name}")
-
-
-def _within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
-    rule = f"bias {what} of at most {tolerance:g} either way: PASS if the whole 95 % interval is, FAIL if none of it is"
-    return gate_within(f"closure/{link}", measure, tolerance, rule)
+    return within(link, held[name], tolerance, f"of completeness (points), {name}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from analysis.records import Measure, missing
+from analysis.records import Gate, Measure, gate_within, missing, not_measured, reason
 from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL
 
@@ -36,3 +39,17 @@ def light_errors(lenses: pd.DataFrame, replicates: int, rng: np.random.Generator
             value = float(np.median(values))
             found.append(Measure(f"{LIGHT}/{name}/{band}", value, float(low), float(high), len(lenses), "", how))
     return found
+
+
+def judged_light(light: Sequence[Measure], tolerance: float) -> Gate:
+    """The gate of the largest of the errors."""
+    worst = max(light, key=lambda m: abs(m.value))
+    if math.isnan(worst.value):
+        return not_measured(LIGHT, tolerance, f"bias of rendered light: {reason(worst)}")
+    return within("light", worst, tolerance, "of rendered light")
+
+
+def within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
+    """The gate of a link of the closure whose bias may be as large as the tolerance."""
+    rule = f"bias {what} of at most {tolerance:g} either way: PASS if the whole 95 % interval is, FAIL if none of it is"
+    return gate_within(f"closure/{link}", measure, tolerance, rule)
