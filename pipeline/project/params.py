@@ -56,8 +56,6 @@ DVC needs as a dependency; ``audited`` lists the scorers whose completeness is m
 
 _MANIFESTS = ("manifest", "stamp_manifest", "hard_negatives")
 """Sections that declare manifests."""
-
-
 _WRITTEN = ("train", "audited")
 """Sections without a class."""
 _DERIVED = "simulated"
