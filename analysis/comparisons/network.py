@@ -11,7 +11,7 @@ from analysis.comparisons.trialpairs import in_points, measurable
 from analysis.comparisons.trials import DRAWN, scored
 from analysis.records import Measure, missing
 from analysis.statistics.contrasts import mean_change
-from analysis.statistics.thresholds import Threshold
+from analysis.statistics.thresholds import Threshold, why_not
 from lake.tables.trials import BASELINE
 
 EXPERIMENT, TERM = "sensitivity", "gap_budget/network"
@@ -46,8 +46,9 @@ def _minus(finders: Mapping[str, Finder], name: str, other: str, at: str) -> Mea
         return missing(what, why, unit="points")
 
     points = [measurable(finders[one].thresholds) for one in (name, other)]
-    if any(at not in known for known in points):
-        return no(f"{at} is not measurable with both {name} and {other}")
+    lacking = [one for one, known in zip((name, other), points, strict=True) if at not in known]
+    if lacking:
+        return no("; ".join(f"{one}: {why_not(finders[one].thresholds, at)}" for one in lacking))
     first, second = (
         scored(finders[one].trials, EXPERIMENT, BASELINE)[["trial_id", "probability", *DRAWN]] for one in (name, other)
     )

@@ -24,7 +24,7 @@ from analysis.records import Gate, Measure, Outcome, missing, not_measured, reas
 from analysis.results.untouched import unjudged
 from analysis.statistics.intervals import exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
-from analysis.statistics.thresholds import Threshold
+from analysis.statistics.thresholds import Threshold, why_not
 
 Floats = NDArray[np.float64]
 
@@ -120,7 +120,8 @@ def closed(
     links = whole if len(tested.lenses) == len(chain.lenses) else _Links(tested, params.closure_replicates, rng)
     balances = {link: found for link in BALANCED if (found := whole.balance(link))}
     biases = tuple(m for point in points if point.measurable for m in links.biases(point))
-    judged = unjudged(Outcome("closure", gates=tuple(_gates(tested, biases, params))), unknown)
+    lacking = why_not(points, params.closure_threshold)
+    judged = unjudged(Outcome("closure", gates=tuple(_gates(tested, biases, params, lacking))), unknown)
     gates = [judged_light(light, params.closure_light_tolerance), *judged.gates]
     gates += [balancing.judged(link, found, params.closure_balance) for link, found in balances.items()]
     seen, total = len(chain.lenses) - len(tested.lenses), len(chain.lenses)
@@ -131,16 +132,16 @@ def closed(
     return Outcome("closure", every, tuple(gates))
 
 
-def _gates(chain: Chain, biases: Sequence[Measure], params: Params) -> Iterator[Gate]:
-    """The gates of the links in which the finder answers."""
+def _gates(chain: Chain, biases: Sequence[Measure], params: Params, lacking: str) -> Iterator[Gate]:
+    """The gates of the links in which the finder answers; ``lacking``: why their threshold is not measurable."""
     held, at, judged = {m.name: m for m in biases}, params.closure_threshold, chain.models[-1]
-    yield _judged(held, "renderer", f"closure/renderer/{at}", params.closure_renderer_points)
-    yield _judged(held, "hosts", f"closure/hosts/{judged}/{at}", params.closure_host_points)
+    yield _judged(held, "renderer", f"closure/renderer/{at}", params.closure_renderer_points, lacking)
+    yield _judged(held, "hosts", f"closure/hosts/{judged}/{at}", params.closure_host_points, lacking)
     if chain.grid is None:
         rule = f"bias of the population: {chain.grid_refused}"
         yield not_measured("closure/population", params.closure_population_points, rule)
     else:
-        yield _judged(held, "population", f"closure/population/{at}", params.closure_population_points)
+        yield _judged(held, "population", f"closure/population/{at}", params.closure_population_points, lacking)
 
 
 def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
@@ -158,7 +159,7 @@ def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: 
             how = how.replace(ours, theirs)
         measures.append(replace(measure, name=measure.name.replace("closure/", group), method=how))
     held, name = {m.name: m for m in measures}, f"{group}hosts/{chain.models[-1]}/{params.closure_threshold}"
-    gate = _judged(held, "self", name, params.closure_host_points)
+    gate = _judged(held, "self", name, params.closure_host_points, why_not(points, params.closure_threshold))
     return Outcome("closure", tuple(measures), (gate,))
 
 
@@ -289,9 +290,9 @@ def _refused(why: str, params: Params) -> Outcome:
     return unmeasured("closure", why, f"closure/true/{params.closure_threshold}", gates, "The chain is not measured")
 
 
-def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float) -> Gate:
+def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float, lacking: str) -> Gate:
     if name in held and math.isnan(held[name].value):
         return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {reason(held[name])}")
     if name not in held:
-        return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {name} is not measured with this finder")
+        return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {lacking}")
     return within(link, held[name], tolerance, f"of completeness (points), {name}")

@@ -15,6 +15,7 @@ from analysis.diagnostics.gap_terms import NAME, Judged, Params, terms, unknown
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome, Point
 from analysis.statistics.completeness import Marginal, marginal_of
+from analysis.statistics.thresholds import why_not
 
 __all__ = ["FIGURES", "Params", "conclude"]
 
@@ -40,7 +41,7 @@ def conclude(subject: Subject, params: Params, others: Outcome) -> Outcome:
     """
     at, points = params.gap_threshold, trialpairs.measurable(subject.thresholds)
     if at not in points or subject.injections.empty:
-        why = f"{at} is not measurable" if at not in points else "there are no scored injections"
+        why = why_not(subject.thresholds, at) if at not in points else "there are no scored injections"
         refused = tuple(unknown(name, why) for name in ("gap", *_TERMS, "sum", "remainder"))
         return Outcome(NAME, refused, findings=(Finding(f"The gap is not measured: {why}."),))
     found, measures = marginal_of(subject.completeness, at), {m.name: m for m in others.measures}

@@ -18,6 +18,7 @@ from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome, Point, missing
 from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import mean_change
+from analysis.statistics.thresholds import Threshold, why_not
 
 NAME = "host_pairs"
 """Of the experiment, too."""
@@ -62,15 +63,16 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     if hosts < FEWEST:
         scored = f"trials of the experiment that were scored in all of {', '.join(CORNERS)}"
         return _refused([], f"there are no {scored}, in at least {FEWEST} hosts")
-    return judge(four, trialpairs.measurable(subject.thresholds), params)
+    return judge(four, subject.thresholds, params)
 
 
-def judge(four: pd.DataFrame, points: Mapping[str, float], params: Params) -> Outcome:
+def judge(four: pd.DataFrame, thresholds: Sequence[Threshold], params: Params) -> Outcome:
     """Corners and effects at every threshold; figures and finding at one."""
+    points = trialpairs.measurable(thresholds)
     measures = [*_corners(four, points), *_effects(four, points)]
     at = params.host_pairs_threshold
     if at not in points:
-        return _refused(measures, f"{at} is not measurable")
+        return _refused(measures, why_not(thresholds, at))
     held = {m.name: m for m in measures}
     return Outcome(
         NAME, tuple(measures), findings=(_finding(held, at),), points=(*_corner_points(held, at), *_bars(held, at))

@@ -35,6 +35,7 @@ from analysis.results.reweighting import Weights
 from analysis.statistics.completeness import marginal_of
 from analysis.statistics.contrasts import largest_by_noise, mean_change
 from analysis.statistics.intervals import TABLE_LEVEL
+from analysis.statistics.thresholds import Threshold, why_not
 from lake.tables.trials import BASELINE
 
 NAME = "sensitivity"
@@ -80,10 +81,14 @@ class Judged:
 
     wide: pd.DataFrame
     """:func:`analysis.comparisons.trialpairs.of_experiment`"""
-    points: Mapping[str, float]
-    """Thresholds by name"""
+    thresholds: Sequence[Threshold]
     weights: Mapping[str, pd.Series | str]
     """By prior, the weight of each trial (`trial_id`), or why it has none"""
+
+    @property
+    def points(self) -> Mapping[str, float]:
+        """The measurable thresholds by name."""
+        return trialpairs.measurable(self.thresholds)
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
@@ -91,7 +96,7 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     wide = trialpairs.of_experiment(subject.trials, NAME)
     if BASELINE not in trialpairs.variants(wide):
         return _refused((), math.nan, params.sensitivity_threshold, "there are no scored trials")
-    judged = Judged(wide, trialpairs.measurable(subject.thresholds), _weights(subject, params))
+    judged = Judged(wide, subject.thresholds, _weights(subject, params))
     half = _half_width(subject.completeness, params.sensitivity_threshold)
     return judge(judged, half, params, np.random.default_rng(subject.seed))
 
@@ -103,7 +108,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
     measures = [*_completeness(judged), *_mean_changes(judged), *_weighted(judged)]
     shown = {m.name.split("/")[1]: m for m in measures if m.name.endswith(f"/change/{at}") and m.n}
     if not shown:
-        why = _unpaired(measures, at) if at in judged.points else f"{at} is not measurable"
+        why = _unpaired(measures, at) if at in judged.points else why_not(judged.thresholds, at)
         return _refused(measures, half_width, at, why)
     cells = tuple(_cells(judged, at, params, rng))
     systematic = _systematic(judged, at)

@@ -24,7 +24,7 @@ from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, ga
 from analysis.statistics.changes import shifted
 from analysis.statistics.intervals import exact, median
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
-from analysis.statistics.thresholds import Threshold
+from analysis.statistics.thresholds import Threshold, why_not
 
 UNTOUCHED = True
 KINDS = {
@@ -122,8 +122,9 @@ def compared(found: Transplants, points: Sequence[Threshold], params: Params, rn
     judged = f"transplants/{_JUDGED}/{params.transplant_threshold}"
     difference = next((m for m in measures if m.name == judged), None)
     why = _untold({m.name: m for m in measures}, params)
-    gate = _gate(difference, params, why)
-    finding = Finding(f"{_said(difference, measures, params)}{why and f' This is not judged, because {why}.'}")
+    lacking = why_not(points, params.transplant_threshold)
+    gate = _gate(difference, params, why, lacking)
+    finding = Finding(f"{_said(difference, measures, params, lacking)}{why and f' This is not judged, because {why}.'}")
     return Outcome("transplants", tuple(measures), (gate,), findings=(finding,), points=tuple(drawn))
 
 
@@ -201,7 +202,7 @@ def _untold(measures: Mapping[str, Measure], params: Params) -> str:
     return f"{_POINTS * bare.value:.0f} % of the hosts are detected without an arc, not told from those with one"
 
 
-def _gate(difference: Measure | None, params: Params, untold: str) -> Gate:
+def _gate(difference: Measure | None, params: Params, untold: str, lacking: str) -> Gate:
     """PASS where the whole interval lies within the tolerance, WARN where none of it does."""
     name, limit = "transplants/injected_arcs", params.transplant_points
     rule = (
@@ -209,7 +210,7 @@ def _gate(difference: Measure | None, params: Params, untold: str) -> Gate:
         f"{limit:g} points with the whole 95 % interval; beyond, completeness of injections is not that of real arcs"
     )
     if difference is None:
-        return not_measured(name, limit, f"{rule}; the threshold is not measurable")
+        return not_measured(name, limit, f"{rule}; {lacking}")
     if untold:
         return not_measured(name, limit, f"{rule}; {untold}")
     return gate_within(name, difference, limit, rule, "WARN")
@@ -220,10 +221,10 @@ def _refused(why: str, params: Params) -> Outcome:
     return unmeasured("transplants", why, f"transplants/{_JUDGED}", gates, "Real arcs in other hosts are not measured")
 
 
-def _said(difference: Measure | None, measures: list[Measure], params: Params) -> str:
+def _said(difference: Measure | None, measures: list[Measure], params: Params, lacking: str) -> str:
     """The finding, in one sentence."""
     if difference is None:
-        return f"Real arcs in other hosts are not judged, because {params.transplant_threshold} is not measurable."
+        return f"Real arcs in other hosts are not judged, because {lacking}."
     by_name, at = {m.name: m for m in measures}, params.transplant_threshold
     real, injected, nothing = (
         f"{_POINTS * by_name[f'transplants/detected/{kind}/{at}'].value:.0f} %"

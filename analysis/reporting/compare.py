@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
 
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
-from analysis.reporting.views import NOT_MEASURED, REASONS, measure
+from analysis.reporting.views import NOT_MEASURED, REASONS, measure, reason_for, reasons
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 from analysis.statistics.paired import PairedShares
@@ -48,23 +49,13 @@ def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HE
     """One row per metric, one column per generation (`value [low, high]`), from rows of `diagnostics`."""
     known = list(dict.fromkeys(name for frame in measures.values() for name in frame["name"]))
     wanted = [n for name in names for n in ([k for k in known if k.startswith(name)] if name.endswith("/") else [name])]
-    return pd.DataFrame(
-        [
-            {"metric": name} | {model: _text(_measure(frame, name)) for model, frame in measures.items()}
-            for name in wanted
-        ]
-    )
+    why = {model: reasons(frame) for model, frame in measures.items()}
 
+    def text(model: str, name: str) -> str:
+        row = measure(measures[model], name)
+        return _text(reason_for(name, why[model]) if row is None else row)
 
-def _measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
-    """The row of a measure; if there is none, that of the figure it is a part of, where this has a reason for no value:
-    `fpr/p0.3/unlisted_low` is refused with `fpr/p0.3`."""
-    found, whole = measure(diagnostics, name), name.rpartition("/")[0]
-    if found is not None or not whole:
-        return found
-    of_whole = _measure(diagnostics, whole)
-    refused = of_whole is not None and pd.isna(of_whole["value"]) and str(of_whole["method"]).startswith(REASONS)
-    return of_whole if refused else None
+    return pd.DataFrame([{"metric": name} | {model: text(model, name) for model in measures} for name in wanted])
 
 
 def completeness_comparison(
@@ -199,7 +190,7 @@ def _change_interval(difference: float, error: float, hosts: int) -> tuple[float
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 
-def _text(row: pd.Series | None, digits: int = 4) -> str:
+def _text(row: Mapping[Any, Any] | pd.Series | None, digits: int = 4) -> str:
     if row is None:
         return NOT_MEASURED
     if pd.isna(row["value"]):

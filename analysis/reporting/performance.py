@@ -25,7 +25,18 @@ from analysis.reporting.thresholds import (
     refused,
     shown,
 )
-from analysis.reporting.views import NOT_MEASURED, Shown, TableView, measure, measured, number, percent, worded
+from analysis.reporting.views import (
+    NOT_MEASURED,
+    Shown,
+    TableView,
+    measure,
+    measured,
+    number,
+    percent,
+    reason_for,
+    reasons,
+    worded,
+)
 from analysis.statistics.completeness import ALL, MARGINAL, cells_at
 from analysis.statistics.paired import PairedShares
 from lake.sky.imaging import Imaging
@@ -213,12 +224,14 @@ def _named(measures: pd.DataFrame, names: Sequence[str]) -> Mapping[str, Mapping
 def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], folded: bool = True) -> TableView:
     """Some measures: one row per name, one column per generation."""
     known = {item.name: _named(item.diagnostics, names) for item in inputs.generations}
-    rows = []
+    why, rows = {item.name: reasons(item.diagnostics) for item in inputs.generations}, []
     for name in names:
         held = {model: of_model[name] for model, of_model in known.items() if name in of_model}
         n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
         how = {model: str(row["method"] or "") for model, row in held.items()}
-        values = (worded(of_model.get(name), digits=4) for of_model in known.values())
+        values = (
+            worded(of_model.get(name) or reason_for(name, why[model]), digits=4) for model, of_model in known.items()
+        )
         rows.append([name, *values, _of_each(n), _of_each(how)])
     headers = ("quantity", *(item.name for item in inputs.generations), "n", "how")
     return TableView(caption, headers, rows, folded)

@@ -136,9 +136,32 @@ def measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
     return found.iloc[0] if len(found) else None
 
 
+def reasons(diagnostics: pd.DataFrame) -> Mapping[str, Mapping[Any, Any]]:
+    """The rows without a value that say why, by name."""
+    if diagnostics.empty or "method" not in diagnostics:
+        return {}
+    rows = diagnostics[diagnostics["value"].isna() & diagnostics["method"].fillna("").str.startswith(REASONS)]
+    return {str(row["name"]): row for row in rows.to_dict("records")}
+
+
+def reason_for(name: str, held: Mapping[str, Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
+    """The reason for a measure that has no row, of ``held`` (:func:`reasons`): that of the figure it is a part of
+    (`fpr/p0.3/unlisted_low` is refused with `fpr/p0.3`), or of its threshold, or of a refused figure of its group."""
+    above = [name.rsplit("/", count)[0] for count in range(1, 1 + name.count("/"))]
+    others = [*above, *(f"threshold/{part}" for part in name.split("/"))]
+    beside = (
+        row
+        for whole in above
+        for other, row in held.items()
+        if other.startswith(f"{whole}/") and REFUSED in row["method"]
+    )
+    return next((held[other] for other in others if other in held), None) or next(beside, None)
+
+
 def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, digits: int = 3) -> str:
-    """A measured quantity with its interval, or `not measured`."""
-    return worded(measure(diagnostics, name), as_percent, digits)
+    """A measured quantity with its interval, or why there is none."""
+    row = measure(diagnostics, name)
+    return worded(reason_for(name, reasons(diagnostics)) if row is None else row, as_percent, digits)
 
 
 def worded(row: Mapping[Any, Any] | pd.Series | None, as_percent: bool = False, digits: int = 3) -> str:

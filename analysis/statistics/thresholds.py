@@ -157,6 +157,12 @@ def fix_thresholds(
     return found if declared is None else [_over_lenses(point, own, declared) for point in found]
 
 
+def why_not(thresholds: Iterable[Threshold], threshold_id: str) -> str:
+    """Why nothing is measured at a threshold: `p0.5 is refused: ...`."""
+    reason = next((one.reason for one in thresholds if one.threshold_id == threshold_id), None)
+    return f"{threshold_id} is {reason or 'not measurable'}"
+
+
 def threshold_rows(thresholds: Iterable[Threshold], checkpoint_id: str, generation: str) -> list[dict[str, Any]]:
     """Rows of the table, without lineage; NaN becomes None."""
     shared = {"checkpoint_id": checkpoint_id, "generation": generation}

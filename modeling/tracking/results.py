@@ -21,7 +21,7 @@ from modeling.tracking import models
 from modeling.tracking.runs import OF_TRAINING, TRAINED, generation_entry
 from modeling.tracking.runstore import Entry, Point, RunStore
 
-GRID = "grid"
+GRID, PICTURES = "grid", "figures"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> str
 def log_headline(root: DataRoot, generation: str, found: Result) -> str:
     """Keep the figures that generations are compared by, and pictures, in the generation's own run.
 
-    Figures of an earlier report that are not among them are deleted.
+    Figures and pictures of an earlier report that are not among them are deleted.
     """
     store = RunStore(root)
     run = store.open(generation_entry(generation, _model_facts(root, generation), found.params))
@@ -73,6 +73,7 @@ def log_headline(root: DataRoot, generation: str, found: Result) -> str:
     store.summarise(run, found.figures, {})
     store.curves(run, found.points)
     store.files(run, found.files)
+    store.drop_files(run, PICTURES, {*found.files})
     return run
 
 

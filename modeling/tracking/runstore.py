@@ -244,6 +244,12 @@ class RunStore:
                 atomic.write_bytes(Path(folder) / name, content)
             self.artifacts(run).log_artifacts(folder)
 
+    def drop_files(self, run: str, folder: str, kept: Collection[str]) -> None:
+        """Delete the artifacts in a folder of the run but some."""
+        held = self.artifacts(run)
+        for path in [one.path for one in held.list_artifacts(folder) if one.path not in kept]:
+            held.delete_artifacts(path)
+
 
 def _contradicts(run: Any, entry: Entry) -> bool:
     """Whether a run is of other parameters or of another training than an entry of the same key."""

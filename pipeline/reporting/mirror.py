@@ -26,6 +26,8 @@ from modeling.tracking.rundatabase import told
 
 _STAGES = {"checkpoint": (None,), "scores": ("evaluate", "calibrate"), "grid": ("grid", "completeness")}
 """The MLflow runs of a generation that show what does not count; None for all of them."""
+_OF_FINDERS = ("evaluate", "calibrate", "diagnose", "completeness")
+"""Stages with a run of each finder, where they have a result."""
 _HEADLINE = {
     "auc": "test_auc",
     "auc_low": "test_auc_low",
@@ -68,8 +70,11 @@ def _leave_out(root: DataRoot, off: Mapping[str, status.Invalid]) -> None:
 
 
 def _log(root: DataRoot, item: GenerationInputs, found: Mapping[str, object], inputs: ReportInputs) -> None:
-    for result in _results(item, inputs):
+    made = list(_results(item, inputs))
+    for result in made:
         results.log_result(root, item.name, result)
+    for stage in {*_OF_FINDERS} - {result.stage for result in made}:  # such as completeness that is refused by now
+        results.forget_runs(root, item.name, stage)
     if len(item.injections):
         results.log_grid(root, item.name, str(item.injections["grid_id"].iloc[0]), root.grid(item.name))
     rates = {name: f"test_{name.replace('/', '_')}" for name in found if name.startswith("tpr_at_fpr/")}

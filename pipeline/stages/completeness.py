@@ -17,6 +17,7 @@ from analysis.records import Outcome
 from analysis.results.gridtable import drawn, measurable, nothing, table_of
 from analysis.results.lenshosts import not_weighted, weighted_rows
 from analysis.results.untouched import negatives_for
+from analysis.statistics.thresholds import from_rows
 from etl.results.completeness import summarise
 from lake import tables
 from lake.errors import DataError
@@ -41,7 +42,8 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     where = {name: facts[name] for name in tables.spec("completeness").slice_by}
     if not measurable(stored):
         if facts["grid_name"] == MAIN:
-            _write(context, not_weighted("no threshold is measurable"))
+            why = "; ".join(dict.fromkeys(point.reason for point in from_rows(stored) if point.reason))
+            _write(context, not_weighted(f"no threshold is measurable: {why}"))
         context.publish(nothing(), "completeness", generation, where)
         return
     counts = summarise(

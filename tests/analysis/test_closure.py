@@ -155,6 +155,12 @@ def test_what_was_not_measured_is_said():
     assert any("18 %" in gate.rule for gate in outcome.gates)
     elsewhere = closed(chain, POINTS, PARAMS.model_copy(update={"closure_threshold": "p0.9"}), np.random.default_rng(2))
     assert status(elsewhere, "closure/renderer") == "NOT MEASURED"
+    why = "refused: 590 of 595 test negatives were trained or selected on"
+    refused = [replace(point, status="refused", reason=why) for point in POINTS]
+    rules = [
+        gate.rule for gate in closed(chain, refused, PARAMS, np.random.default_rng(2)).gates if "light" not in gate.name
+    ]
+    assert rules == [f"bias of {link}: p0.3 is {why}" for link in ("renderer", "hosts", "population")]
 
 
 def test_injections_without_weight_are_no_population():

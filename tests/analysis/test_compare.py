@@ -17,6 +17,7 @@ from analysis.reporting.compare import (
     paired_auc_tests,
     paired_completeness,
 )
+from analysis.reporting.views import measured, reason_for, reasons
 from analysis.results.discoveries import VIEWER, ranked_candidates
 from analysis.statistics import roc
 from analysis.statistics.intervals import clopper_pearson
@@ -167,6 +168,23 @@ def test_parts_of_a_refused_figure_are_refused_with_it():
     table = comparison({"a": whole, "b": told, "c": bare}, ("fpr/",)).set_index("metric")
     assert table.loc["fpr/p0.5/unlisted_low"].tolist() == ["0.0500", why, "not measured"]
     assert table.loc["fpr/p0.7"].tolist() == ["0.0200"] * 3
+
+
+def test_a_figure_beside_a_refused_one_is_refused_too():
+    """A diagnostic that is refused has one row with the reason; another finder has all of them."""
+    why = "not measurable: refused: 122 of 127 test lenses were trained or selected on"
+    few = "not measurable: 3 lenses, fewer than 10"
+    rows = pd.DataFrame({"name": ["anchors/recall/p0.5", "arcs/pairs"], "value": np.nan, "method": [why, few]})
+    assert reason_for("anchors/order", reasons(rows))["method"] == why
+    assert reason_for("arcs/delta", reasons(rows)) is None, "why another figure has no value may not hold for this one"
+    assert reason_for("anchors/recall/p0.5/jeffreys", reasons(rows))["method"] == why
+    assert reason_for("auc", reasons(rows)) is reason_for("auc/x", reasons(rows.iloc[:0])) is None
+    assert measured(rows, "anchors/order") == why
+    below = pd.DataFrame(
+        {"name": ["threshold/p0.5"], "value": np.nan, "method": ["refused: 590 of 595 test negatives"]}
+    )
+    assert reason_for("closure/hosts/all/p0.5", reasons(below))["method"] == "refused: 590 of 595 test negatives"
+    assert reason_for("closure/hosts/all/p0.3", reasons(below)) is None
 
 
 def test_compared_completeness_has_the_rate_of_its_threshold():

@@ -622,10 +622,15 @@ def test_figures_that_no_longer_count_leave_a_generation(root: DataRoot, small: 
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1))
     curve = [(100, None, {"completeness_by_theta_e": 0.5}), (150, None, {"completeness_by_theta_e": 0.7})]
-    for figures, points in (({"test_auc": 0.9, "completeness": 0.3}, curve), ({"test_auc": 0.9}, curve[:1])):
-        results.log_headline(root, "demo1", Result("generation", figures, points=points))
+    pictures = {"figures/roc.svg": b"<svg/>", "figures/completeness.svg": b"<svg/>"}
+    both = Result("generation", {"test_auc": 0.9, "completeness": 0.3}, points=curve, files=pictures)
+    one = Result("generation", {"test_auc": 0.9}, points=curve[:1], files={"figures/roc.svg": b"<svg/>"})
+    for result in (both, one):
+        results.log_headline(root, "demo1", result)
     store = RunStore(root)
     parent = only(store, level="generation", source="trained")
+    kept = store.artifacts(parent.info.run_id).list_artifacts("figures")
+    assert [each.path for each in kept] == ["figures/roc.svg"]
     assert "completeness" not in parent.data.metrics
     assert {"test_auc", "val_auc"} <= set(parent.data.metrics)
     assert store.logged(parent.info.run_id, "completeness_by_theta_e") == {100: 0.5}
