@@ -13,7 +13,7 @@ from analysis.figures.style import Picture
 from analysis.statistics.thresholds import REFUSED
 
 NOT_MEASURED = "not measured"
-REASONS = ("not measurable", REFUSED)
+REASONS = ("not measurable", NOT_MEASURED, REFUSED)
 """Beginnings of methods that say why there is no value."""
 _NBSP = "\u00a0"
 _SMALL = 0.01

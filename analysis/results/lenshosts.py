@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.fitted.propensity import Propensity
-from analysis.records import Measure, Outcome, missing
+from analysis.records import Measure, Outcome
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.roc import auc_measure
@@ -88,7 +88,7 @@ class LensHosts:
 
 def not_weighted(reason: str) -> Outcome:
     """The outcome where hosts cannot be weighted, with the reason."""
-    return Outcome(DIAGNOSTIC, (missing(AUC, reason),))
+    return Outcome(DIAGNOSTIC, (Measure(AUC, np.nan, method=f"not measured: {reason}"),))
 
 
 def weighted_rows(
