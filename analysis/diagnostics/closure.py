@@ -25,6 +25,7 @@ from analysis.results.untouched import unjudged
 from analysis.statistics.intervals import exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
 from analysis.statistics.thresholds import Threshold, why_not
+from analysis.statistics.weighted import effective_number
 
 Floats = NDArray[np.float64]
 
@@ -221,8 +222,8 @@ class _Links:
         return self._with_errors(model, pairs["host"], _sample(values, pairs[model].to_numpy(), units))
 
     def _over_grid(self, grid: pd.DataFrame, model: str, values: Floats) -> Resampled:
-        weights = grid["weight"].to_numpy() * grid[model].to_numpy()
-        return self._with_errors(model, grid["host"], _sample(values, weights, {"host": self.of_grid}))
+        sample = _sample(values, _population_weights(grid, model), {"host": self.of_grid})
+        return self._with_errors(model, grid["host"], sample)
 
     def _in_hosts(self, model: str, point: Threshold) -> Resampled:
         return self._over_pairs(model, _hits(self.chain.pairs["probability"], point))
@@ -238,16 +239,16 @@ class _Links:
 
     def _hosts(self, model: str, point: Threshold, own: Resampled) -> Measure:
         weights, by = self.chain.pairs[model].to_numpy(), self._weighting(model)
-        how = f"hosts of the grid ({by}) minus own hosts; {_effective(weights):,.0f} effective pairs"
+        how = f"hosts of the grid ({by}) minus own hosts; {effective_number(weights):,.0f} effective pairs"
         found = self._in_hosts(model, point)
         return self._bias(f"hosts/{model}/{point.threshold_id}", found, own, int((weights > 0).sum()), how)
 
     def _population(self, grid: pd.DataFrame, point: Threshold, painted: Resampled) -> list[Measure]:
         model = self.chain.models[-1]
-        weights = grid["weight"].to_numpy() * grid[model].to_numpy()
+        weights = _population_weights(grid, model)
         whole = self._over_grid(grid, model, _hits(grid["probability"], point))
         n, by = int((weights > 0).sum()), self._weighting(model)
-        how = f"{_effective(weights):,.0f} effective injections, hosts: {by}"
+        how = f"{effective_number(weights):,.0f} effective injections, hosts: {by}"
         in_hosts, at = self._in_hosts(model, point), point.threshold_id
         own = f"grid reweighted to the lenses minus their own parameters in hosts of the grid; {how}"
         return [
@@ -268,15 +269,15 @@ def _hits(probability: pd.Series, point: Threshold) -> Floats:
     return np.asarray(probability > point.threshold, dtype=np.float64)
 
 
+def _population_weights(grid: pd.DataFrame, model: str) -> Floats:
+    """Of the grid's injections: to the lenses' parameters, and to their hosts."""
+    return np.asarray(grid["weight"] * grid[model], dtype=np.float64)
+
+
 def _sample(values: Floats, weights: Floats, units: Mapping[str, NDArray[np.int64]]) -> Sample:
     """Values to be averaged; unknown ones have no weight."""
     known = np.isfinite(values)
     return Sample(np.where(known, values, 0.0), np.where(known, weights, 0.0), units)
-
-
-def _effective(weights: Floats) -> float:
-    """Number of equal weights that would be as informative."""
-    return float(weights.sum() ** 2 / np.square(weights).sum()) if weights.any() else 0.0
 
 
 def _refused(why: str, params: Params) -> Outcome:

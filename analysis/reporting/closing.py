@@ -19,8 +19,8 @@ _LINKS = {
     "hosts": "the same parameters in hosts of the grid (points)",
     "population": "the grid's injections, reweighted to the lenses (points)",
     "hosts/balance": "light of weighted hosts minus that of the lenses' hosts (standard deviations)",
-    "population/balance": "Einstein radii or source magnitudes of reweighted injections minus the lenses' "
-    "(standard deviations)",
+    "population/balance": "Einstein radii, source magnitudes, sizes or axis ratios of reweighted injections minus the "
+    "lenses' (standard deviations)",
 }
 _DIGITS = {"light": 3, "balance": 2}
 WORDS = (

@@ -156,8 +156,8 @@ def closure(generation: str | None, lenses: Path | None, style: str, out: Path |
     The finder's recall of the lenses as painted is compared, link by link, with the same lenses rendered into their own
     hosts (renderer), into hosts of the grid (hosts), and with the grid's injections reweighted to the lenses
     (population). Biases are in points of completeness, with 95 % intervals. Balance is how far hosts' light, Einstein
-    radii and source magnitudes are from those of the lenses, in standard deviations. If a link fails, its name is
-    printed and the exit status is 1.
+    radii, magnitudes and sizes of sources, and axis ratios are from those of the lenses, in standard deviations. If a
+    link fails, its name is printed and the exit status is 1.
 
     With --lenses it is self-closure on any survey: the finder's recall of real lenses that have models (columns ra,
     dec, lens_theta_e_arcsec, and any parameters of injections, such as lens_q and src_mag_r) against their parameters

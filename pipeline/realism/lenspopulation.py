@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 LEAST_COVERED = 0.95
 """Share of the lenses that a grid's prior must be able to give."""
+_BALANCED = ("src_mag_r", "src_re_arcsec", "src_q", "lens_q")
+"""Parameters that decide how bright and how smeared an arc is, or how many images there are."""
 _PLACES = ("lens_x_arcsec", "lens_y_arcsec")
 _ANGLES = -3.0 * np.log(np.pi) - np.log(2.0 * np.pi)
 """Log density of three angles of axes and one of a direction, which are uniform."""
@@ -122,7 +124,7 @@ def _ends(radii: Floats) -> Floats:
 
 def balanced(rows: pa.Table) -> pd.DataFrame:
     """What lenses and injections weighted to them must have in common, as columns `population/<column>`."""
-    found = {"log_theta_e": np.log(_floats(rows, THETA_E)), "src_mag_r": _floats(rows, "src_mag_r")}
+    found = {"log_theta_e": np.log(_floats(rows, THETA_E))} | {name: _floats(rows, name) for name in _BALANCED}
     return pd.DataFrame(found).add_prefix("population/")
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from analysis.diagnostics.closure import Chain, _Links, closed, failing
@@ -59,6 +60,7 @@ def test_the_difference_and_each_replicate_are_those_of_statsmodels(chain, link)
     one = links.balance(link)[0]
     assert one.measure.name == f"closure/{link}/balance/{column.partition('/')[2]}"
     assert (one.measure.low, one.measure.high) == pytest.approx(np.quantile(found.replicates, [0.025, 0.975]))
+    assert one.p == pytest.approx(2 * norm.sf(abs(found.value) / found.replicates.std(ddof=1)))
 
 
 def test_what_is_not_known_is_left_out(chain):
@@ -112,6 +114,15 @@ def test_a_difference_beyond_the_limit_fails_unless_it_may_be_chance(value, low,
     assert Balance(Measure("x", value, low, high, 248, "", ""), p).status(0.25, columns) == verdict
 
 
+def test_sources_that_are_round_here_only_are_named(chain):
+    """Neither the light of the arcs nor recall shows them; lenses of one axis ratio still have a difference."""
+    grid = chain.grid.assign(**{"population/src_q": np.random.default_rng(4).uniform(0.4, 1.0, 4000)})
+    world = replace(chain, grid=grid, lenses=chain.lenses.assign(**{"population/src_q": 1.0}))
+    outcome = closed(world, POINTS, PARAMS, np.random.default_rng(2))
+    assert failing(outcome) == ["population"]
+    assert measure(outcome, "closure/population/balance/src_q").value < -2.0
+
+
 def test_the_failing_column_is_judged_before_a_larger_one_that_may_be_chance(chain):
     """And a link that has no balance has no such gate."""
     few = np.full(400, np.nan)
@@ -154,15 +165,16 @@ def simulated(seed, power=0.0, shift=0.0):
         0.8 + 1.7 * rng.beta(1.4, 2.2, 3490),
     )
     lenses = pd.DataFrame({"painted": 0.9, "own": 0.9, **{name: rng.normal(size=250) for name in columns}})
-    lenses = lenses.assign(
-        **{"population/log_theta_e": np.log(theta_e[3240:]), "population/src_mag_r": rng.normal(size=250)}
-    )
+    others = [f"population/{name}" for name in ("src_mag_r", "src_re_arcsec", "src_q", "lens_q")]
+    lenses = lenses.assign(**{name: rng.normal(size=250) for name in others})
+    lenses["population/log_theta_e"] = np.log(theta_e[3240:])
     pairs = pd.DataFrame({"lens": np.repeat(np.arange(250), 5), "host": [f"h{k}" for k in host], "probability": 0.9})
     pairs = pairs.assign(propensity=weights[host], **{name: each[host] for name, each in columns.items()})
     grid = pd.DataFrame({"host": [f"h{k}" for k in of_grid], "probability": 0.9, "propensity": weights[of_grid]})
     grid["weight"] = rng.lognormal(0.0, 1.7, 3240) * theta_e[:3240] ** power
-    own = {"population/log_theta_e": np.log(theta_e[:3240]), "population/src_mag_r": rng.normal(size=3240)}
-    return Chain(lenses, pairs, ("propensity",), grid.assign(**own))
+    grid = grid.assign(**{name: rng.normal(size=3240) for name in others})
+    grid["population/log_theta_e"] = np.log(theta_e[:3240])
+    return Chain(lenses, pairs, ("propensity",), grid)
 
 
 @pytest.mark.slow

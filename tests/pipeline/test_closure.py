@@ -25,7 +25,7 @@ from pipeline.realism import closure
 from pipeline.realism.closure import Ingredients, chain, paired_hosts
 from pipeline.realism.hostlight import host_light, soft_magnitude
 from pipeline.realism.hostweights import Weighted, plain_weights
-from pipeline.realism.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
+from pipeline.realism.lenspopulation import Drawn, as_frame, balanced, covered_share, source_weights, uncovered
 from pipeline.realism.selfclosure import modelled, read_models, self_chain
 from pipeline.realism.truelenses import TrueLenses
 from pipeline.verbs import closing
@@ -229,6 +229,15 @@ def test_blank_sky_that_changes_no_answer_is_named_by_its_balance(sky: Sky) -> N
     }
 
 
+def test_the_population_is_compared_in_brightness_size_and_shapes() -> None:
+    others = {"src_mag_r": [22.0], "src_re_arcsec": [0.2], "src_q": [0.7], "lens_q": [0.8]}
+    found = balanced(pa.table({"lens_theta_e_arcsec": [1.5], "src_n": [1.0], **others}))
+    assert found.to_dict("list") == {
+        "population/log_theta_e": [np.log(1.5)],
+        **{f"population/{name}": values for name, values in others.items()},
+    }
+
+
 def grid_of(sky: Sky, lens: Any, drawn: Any, probability: Any) -> pd.DataFrame:
     return as_frame(drawn, probability, source_weights(drawn, sky.lenses, lens), plain_weights(drawn.hosts).weights)
 
@@ -245,7 +254,8 @@ class Shrunk(Setting):
 
 
 def test_the_population_closes_and_a_wrong_one_is_named(sky: Sky) -> None:
-    """The prior's draws, weighted to the lenses, have their completeness; with other sizes or fainter arcs, another."""
+    """The prior's draws, weighted to the lenses, have their completeness and shapes; round sources have other shapes,
+    other sizes or fainter arcs another completeness."""
     lens, finder = demo_params(lenses={"tier_a": 10, "tier_b": 50}).lenses, cast("Scorer", BlueRing(1.5))
     right = Setting.of(grid(prior="bright"), sky.hosts(), 3)
     drawn, probability = injected(right, finder, lens, 8)
@@ -260,6 +270,10 @@ def test_the_population_closes_and_a_wrong_one_is_named(sky: Sky) -> None:
         assert [gate.name for gate in outcome.gates if gate.status == "FAIL" and "population" in gate.name] == [
             "closure/population/balance"
         ]
+    for name in ("src_q", "lens_q"):
+        rows = sky.lenses.rows.set_column(sky.lenses.rows.column_names.index(name), name, pa.array(np.ones(60)))
+        one_shape = linked(replace(sky, lenses=replace(sky.lenses, rows=rows)), finder=finder)
+        assert failures(replace(one_shape, grid=found.grid), "all")[-1:] == ["population"], name
     faint = lens.model_copy(update={"arc_snr_tier_a": (5.0, 9.0), "arc_snr_tier_b": (5.0, 9.0)})
     assert failures(replace(found, grid=grid_of(sky, faint, drawn, probability)), "all") == ["population"]
     shrunk, there = injected(Shrunk(right.grid, right.hosts, right.sources, 3), finder, lens, 8)
