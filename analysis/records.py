@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from lake.errors import invalid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
 """PASS / FAIL of a requirement, WARN where it only informs, GO / NO-GO where a finding decides the next step,

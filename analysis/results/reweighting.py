@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Distribution, Ends, Threshold
-from analysis.statistics.weighted import weighted_share
+from analysis.statistics.weighted import Weighted, clusters, weighted_share
 
 Floats = NDArray[np.float64]
+
+
+class Columns(Protocol):
+    """Columns by name, each of one value per injection: a data frame, or a mapping of arrays."""
+
+    def __getitem__(self, name: str, /) -> ArrayLike: ...
+
 
 _SIGMAS = 3.0
 _RANGE = ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound_high")
@@ -64,13 +72,13 @@ class Denominator:
 
 
 def reweighted(
-    injections: pd.DataFrame,
+    injections: Columns,
     weights: Weights,
     points: Sequence[Threshold],
     derived: Mapping[str, Distribution],
     of: Denominator,
     ends: Mapping[str, Ends] | None = None,
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """One row per threshold, or per threshold and combination of values of the axes.
 
     `injections` has one row per weight, with `galaxy_id` (host), `status`, `probability`, `host_probability`,
@@ -79,18 +87,20 @@ def reweighted(
     `ends` has the ends of their ranges over unlisted lenses, where these are declared.
     """
     used = weights.values if of.factor is None else weights.values * of.factor
-    counted = injections["status"] == "scored"
+    counted = np.asarray(injections["status"]) == "scored"
     if of.population == "detectable":
-        counted &= injections["detectable"].astype("boolean").fillna(False).to_numpy(bool)
+        counted &= np.equal(np.asarray(injections["detectable"]), True).astype(bool)
+    hosts = clusters(injections["galaxy_id"])
+    above = np.asarray(injections["probability"], dtype=np.float64)
+    bare = np.asarray(injections["host_probability"], dtype=np.float64)
     rows = []
     for point in points:
-        drawn = derived.get(point.threshold_id)
-        bare = injections["host_probability"] <= point.threshold
-        held = injections.assign(_weight=used, _place=np.arange(len(injections)))[counted & bare if of.net else counted]
-        for values, part in _parts(held, of.by):
-            hosts, values_of, w = part["galaxy_id"], part["probability"], part["_weight"]
-            along = None if of.directions is None else of.directions[part["_place"]]
-            found = weighted_share(hosts, values_of, w, point.threshold, drawn, TABLE_LEVEL, along)
+        held = np.flatnonzero(counted & (bare <= point.threshold) if of.net else counted)
+        for values, part in _parts(held, {name: np.asarray(injections[name]) for name in of.by}):
+            along = None if of.directions is None else of.directions[part]
+            share = partial(weighted_share, hosts[part], above[part], used[part], level=TABLE_LEVEL, directions=along)
+            drawn = derived.get(point.threshold_id)
+            found = share(threshold=point.threshold, drawn=drawn)
             rows.append(
                 {
                     "prior": weights.prior,
@@ -108,30 +118,47 @@ def reweighted(
                     "low_95": found.low,
                     "high_95": found.high,
                     "interval": "h" if drawn is None else "t",
-                    **_over_lenses(hosts, values_of, w, (ends or {}).get(point.threshold_id), along),
+                    **_over_lenses(share, (ends or {}).get(point.threshold_id)),
                     "n": len(part),
                     "n_eff": found.n_eff,
                     "support": weights.support,
                     "mean_weight": weights.mean,
                 }
             )
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _over_lenses(
-    hosts: pd.Series, values: pd.Series, weights: pd.Series, ends: Ends | None, along: Floats | None
-) -> dict[str, float]:
+def _over_lenses(share: Callable[..., Weighted], ends: Ends | None) -> dict[str, float]:
     """Completeness at both ends of a threshold's range over unlisted lenses, and outer bounds of their intervals."""
     if ends is None:
         return dict.fromkeys(_RANGE, np.nan)
-    low, high = (weighted_share(hosts, values, weights, value, drawn, TABLE_LEVEL, along) for value, drawn in ends)
+    low, high = (share(threshold=value, drawn=drawn) for value, drawn in ends)
     return dict(zip(_RANGE, (low.completeness, high.completeness, low.low, high.high), strict=True))
 
 
-def _parts(held: pd.DataFrame, by: tuple[str, ...]) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
-    """The rows of each combination of values, or all of them."""
-    if not by:
+def _parts(
+    held: NDArray[np.intp], axes: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[dict[str, object], NDArray[np.intp]]]:
+    """The places of each combination of values, in order, or all of them."""
+    if not axes:
         yield {}, held
         return
-    for values, part in held.groupby(list(by), dropna=False, sort=True):
-        yield dict(zip(by, values, strict=True)), part
+    values, code = [], np.zeros(len(held), dtype=np.int64)
+    for column in axes.values():
+        known, places = _ordered(column[held])
+        values.append(known)
+        code = code * len(known) + places
+    order = np.argsort(code, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(code[order])) + 1) if len(order) else ():
+        at = np.unravel_index(code[part[0]], [len(known) for known in values])
+        yield {name: known[place] for name, known, place in zip(axes, values, at, strict=True)}, held[part]
+
+
+def _ordered(column: NDArray[Any]) -> tuple[list[Any], NDArray[np.intp]]:
+    """The different values of a column, unknown ones last, and the place of each row's among them."""
+    if column.dtype != object:
+        known, places = np.unique(column, return_inverse=True)
+        return known.tolist(), places
+    order = sorted(set(column.tolist()), key=lambda value: (value is None, value or ""))
+    place = {value: number for number, value in enumerate(order)}
+    return order, np.array([place[value] for value in column.tolist()], dtype=np.intp)

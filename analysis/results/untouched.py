@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.config import EvaluateParams
 from analysis.records import Finding, Measure, Outcome, not_measured
 from analysis.statistics.thresholds import REFUSED, Threshold, fix_thresholds
 from lake.sky.split import HOST, TEST, THRESHOLD
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST = 10
 """Untouched lenses, or negatives, below which their figures are refused."""
@@ -108,6 +111,12 @@ def negatives_for(scores: pd.DataFrame, use: str) -> pd.DataFrame:
     """Negatives of one use that the finder did not train on; those that test, it did not select on either."""
     column = "seen_in_training" if use == TEST else "trained_on"
     return scores[(scores["negative_use"] == use).to_numpy(bool) & ~_marked(scores, column)]
+
+
+def fixing(scores: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Probabilities of the negatives that fix thresholds: `negatives_for` of columns that are arrays."""
+    trained = np.equal(scores["trained_on"], True).astype(bool)
+    return np.asarray(scores["probability"][(scores["negative_use"] == THRESHOLD) & ~trained], dtype=np.float64)
 
 
 def fixed_thresholds(scores: pd.DataFrame, params: EvaluateParams) -> list[Threshold]:

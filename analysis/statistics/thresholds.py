@@ -8,12 +8,11 @@ it reaches is measured on the test negatives. Failed objects have no score: the 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,6 +22,9 @@ from analysis.statistics.intervals import exact
 from analysis.statistics.unlisted import lenses_among, rate_range, without
 from lake.errors import DataError, invalid
 from lake.sky.split import LEAST_ABOVE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 Distribution = tuple[Floats, Floats]
@@ -82,6 +84,10 @@ class Threshold:
     @property
     def measurable(self) -> bool:
         return self.status not in ("not measurable", REFUSED)
+
+
+THRESHOLD_COLUMNS = ("checkpoint_id", *(field.name for field in fields(Threshold)))
+"""Columns of the table that a threshold is made of."""
 
 
 def fpr_name(fpr: float) -> str:
@@ -171,22 +177,36 @@ def threshold_rows(thresholds: Iterable[Threshold], checkpoint_id: str, generati
 
 def from_rows(rows: pd.DataFrame) -> list[Threshold]:
     """Thresholds of one finder from the rows of the table, those chosen beforehand first, then by descending rate."""
-    if rows["checkpoint_id"].nunique() > 1:
-        finders = ", ".join(sorted(rows["checkpoint_id"].unique()))
-        raise DataError(f"thresholds of different finders are mixed: {finders}")
-    names, found = [field.name for field in fields(Threshold)], []
-    for row in sorted(rows.to_dict("records"), key=_place):
-        counts = {name: None if pd.isna(row[name]) else int(row[name]) for name in _OPTIONAL_COUNTS}
-        reason = {"reason": None if pd.isna(row["reason"]) else str(row["reason"])}
-        found.append(Threshold(**{name: row[name] for name in names} | counts | reason))
-    return found
+    return from_records(rows.to_dict("records"))
 
 
-def _place(row: Mapping[Hashable, Any]) -> tuple[float, bool, float]:
+def from_records(rows: Iterable[Mapping[Any, Any]]) -> list[Threshold]:
+    """The same from rows with NaN or None where there is no value."""
+    ordered = sorted(rows, key=_place)
+    if len(finders := sorted({row["checkpoint_id"] for row in ordered})) > 1:
+        raise DataError(f"thresholds of different finders are mixed: {', '.join(finders)}")
+    return [
+        Threshold(**{field.name: _plain(field.name, row[field.name]) for field in fields(Threshold)}) for row in ordered
+    ]
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value of a row: None where a count or a reason is absent, NaN where another number is."""
+    optional = name in (*_OPTIONAL_COUNTS, "reason")
+    if _absent(value):
+        return None if optional else math.nan
+    return value if not optional else str(value) if name == "reason" else int(value)
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _place(row: Mapping[Any, Any]) -> tuple[float, bool, float]:
     """What rows are sorted by; thresholds that could not be measured come last among those of a rate."""
     rate, threshold = row["target_fpr"], row["threshold"]
-    unknown = bool(pd.isna(threshold))
-    return -2.0 if pd.isna(rate) else -rate, unknown, 0.0 if unknown else threshold
+    unknown = _absent(threshold)
+    return -2.0 if _absent(rate) else -rate, unknown, 0.0 if unknown else threshold
 
 
 def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> Distribution:

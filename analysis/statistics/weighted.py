@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.intervals import ClusterSums, effective_counts, freedom_factor, mixture
@@ -43,6 +43,16 @@ def effective_number(weights: ArrayLike) -> float:
     return float(w.sum()) ** 2 / total if total else 0.0
 
 
+def clusters(names: ArrayLike) -> NDArray[np.int64]:
+    """Numbers of clusters from 0, in the order in which they first appear, by their names or other numbers."""
+    known: dict[Any, int] = {}
+    values = np.asarray(names)
+    if values.dtype.kind not in "iu":
+        return np.array([known.setdefault(name, len(known)) for name in values.tolist()], dtype=np.int64)
+    _, first, back = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[back]
+
+
 def weighted_share(
     hosts: ArrayLike,
     values: ArrayLike,
@@ -67,7 +77,7 @@ def weighted_share(
     held = w > 0.0
     if not held.any():
         return Weighted(0.0, np.nan, np.nan, np.nan)
-    w, v, codes = w[held], v[held], pd.factorize(np.asarray(hosts)[held])[0]
+    w, v, codes = w[held], v[held], clusters(np.asarray(hosts)[held])
     n_eff = effective_number(w)
     cuts, shares = (np.array([threshold]), np.ones(1)) if drawn is None else drawn
     k, n = _effective(codes, v, w * (n_eff / w.sum()), cuts, level)

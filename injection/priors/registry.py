@@ -20,6 +20,7 @@ from injection.scene.lens import rotated
 from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
 from lake import yamltext
+from lake.contract import arrays
 from lake.errors import invalid
 from lake.files.strictyaml import read_mapping
 from lake.sky.imaging import Imaging
@@ -194,7 +195,7 @@ def log_density(prior: AnyPrior, rows: pa.Table, imaging: Imaging, fixed: tuple[
         return np.asarray(logsumexp(parts, axis=0, b=np.asarray(prior.shares)[:, None]), dtype=np.float64)
 
     def column(name: str) -> Array:
-        return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
+        return np.asarray(arrays.values(rows.column(name)), dtype=np.float64)
 
     total = np.full(rows.num_rows, 3 * _LOG_HALF_TURN + _LOG_TURN)
     for name in prior.direct(imaging):

@@ -9,12 +9,14 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
 from lake import tables
 from lake.addresses import is_remote
+from lake.contract import arrays
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, StoreError, invalid
 from lake.files.objects import Store
@@ -23,6 +25,8 @@ from lake.store import cards, held
 from lake.store.cards import Slice
 
 Filters = Sequence[tuple[str, str, Any]]
+_PLAIN_FILES = 1
+"""Reader version of tables whose rows are those in their files; later ones may mark rows as deleted."""
 
 
 Read = Callable[..., pa.Table]
@@ -83,9 +87,9 @@ def claims(table: DeltaTable, where: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _slice_of(table: DeltaTable, where: Mapping[str, str]) -> pa.Table:
     """What the log says of each file of a slice; where there is no file, it names no columns of partitions either."""
-    found = pa.table(table.get_add_actions(flatten=True))
+    found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
     for column, value in where.items() if found.num_rows else ():
-        found = found.filter(pc.equal(pc.cast(found[f"partition.{column}"], pa.string()), value))
+        found = found.filter(pc.equal(pc.cast(found[f"partition.{column}"], pa.string()), arrays.text(value)))
     return found
 
 
@@ -184,10 +188,37 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
 def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters) -> pa.Table:
     table = open_pinned(root, entry)
     require_columns(entry.name, table, wanted)
-    conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
+    declared = spec.arrow_schema()
+    schema = pa.schema([pa.field(name, declared.field(name).type) for name in wanted])
     try:
-        rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)
+        if filters or is_remote(root.table(spec.name)) or table.protocol().min_reader_version > _PLAIN_FILES:
+            return _through_dataset(table, entry.card.where, schema, filters)
+        parts = [_rows_of_file(path, entry.card.where, schema) for path in files(table, entry.card.where)]
     except (DeltaError, OSError, pa.ArrowInvalid, pa.ArrowSerializationError) as error:
         raise held.data_verdict(root, entry, error) from error
-    schema = spec.arrow_schema()
-    return rows.select(list(wanted)).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
+    return pa.concat_tables(parts or [pa.Table.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema.names)])
+
+
+def _through_dataset(table: DeltaTable, where: Mapping[str, str], schema: pa.Schema, filters: Filters) -> pa.Table:
+    conditions = [(column, "=", value) for column, value in where.items()] + list(filters)
+    rows = table.to_pyarrow_table(columns=schema.names, filesystem=arrow_files(table), filters=conditions or None)
+    return rows.select(schema.names).cast(schema)
+
+
+def _rows_of_file(path: str, where: Mapping[str, str], schema: pa.Schema) -> pa.Table:
+    """Rows of a data file; a slice's own columns are not in it, nor are those that the table gained later.
+
+    Arrow's datasets do the same, but to import them takes pandas (:mod:`lake.contract.arrays`).
+    """
+    with pq.ParquetFile(path) as file:
+        known = set(file.schema_arrow.names)
+        rows, count = file.read([name for name in schema.names if name in known]), file.metadata.num_rows
+
+    def column(name: str) -> pa.Array | pa.ChunkedArray:
+        if name in known:
+            return rows.column(name)
+        return pa.repeat(arrays.text(where[name]), count) if name in where else pa.nulls(count)
+
+    return pa.Table.from_arrays(
+        [column(name).cast(kind) for name, kind in zip(schema.names, schema.types, strict=True)], schema.names
+    )

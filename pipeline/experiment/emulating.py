@@ -121,7 +121,7 @@ def _sample(stored: StoredGrid) -> Sample:
     """The injections of a finder's grid with its scores and their cells."""
     injections = stored.injections().to_pandas().drop(columns="status")
     cells = pd.DataFrame(stored.facts["cells"])[["cell", *_CELL]]
-    scores = stored.scores().drop(columns="host_probability")
+    scores = stored.scores().drop_columns("host_probability").to_pandas()
     rows = injections.merge(scores, on="injection_id", validate="one_to_one").merge(cells, on=_CELL, how="left")
     return Sample.of(rows, stored.imaging)
 

@@ -64,7 +64,7 @@ def measured(project: Project, generation: str | None, threshold: str) -> tuple[
     if threshold not in known:
         raise not_one_of("threshold", list(known), threshold)
     injections = stored.injections(["injection_id", "galaxy_id", *INDICES]).to_pandas()
-    scores = stored.scores()
+    scores = stored.scores().to_pandas()
     rows = injections.merge(scores[scores["status"] == "scored"], on="injection_id", validate="one_to_one")
     found = (rows["probability"] > known[threshold]).to_numpy()
     cells = pd.MultiIndex.from_frame(rows[list(INDICES)]).factorize()[0]

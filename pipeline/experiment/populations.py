@@ -54,7 +54,7 @@ def expected(
 def predicted(filled: Filled, name: str, area_deg2: float, min_support: float) -> pd.DataFrame:
     """Expected lenses of a population in an area, by thresholds of a filled grid."""
     population, asked = load_population(name), Asked(theta_e="prior", min_support=min_support)
-    found = filled.towards(population.prior(Path(name).stem, filled.drawn), asked)
+    found = pd.DataFrame(filled.towards(population.prior(Path(name).stem, filled.drawn), asked))
     rows = found[["threshold_id", "fpr_reached", "completeness", "low_95", "high_95", "support", "n_eff"]]
     return counted(rows, population, area_deg2)
 

@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.config import CompletenessParams, ReportParams
 from analysis.results.reweighting import Denominator, Weights, reweighted
-from analysis.results.untouched import negatives_for
+from analysis.results.untouched import fixing
 from analysis.statistics.thresholds import (
+    THRESHOLD_COLUMNS,
     Distribution,
     Ends,
     Threshold,
     bootstrap_thresholds,
-    from_rows,
+    from_records,
     unlisted_ends,
 )
 from injection.config import GridParams
 from injection.priors.prior import AnyPrior
 from injection.priors.registry import load_prior, prior_of
 from injection.priors.reweighting import THETA_E, Change, not_of_prior, theta_e_shares
+from lake.contract import arrays
 from lake.errors import DataError, ParameterError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.sky.photometry import depth_mag_from_psfdepth
-from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
 from lake.store import delta, status
 from lake.store.axisviews import MARKED, checked_axes
-from lake.store.query import query
 from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project.project import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
 DUAL = ("v1", "anchored")
 """Priors of the dual-prior table: broad, and anchored on known lenses."""
-_ROWS = ["grid_id", "injection_id", "galaxy_id", "detectable", "psf_index", "depth_index"]
+_ROWS = ["grid_id", "injection_id", "galaxy_id", "detectable", "psf_index", "depth_index", THETA_E]
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ class Filled:
     """Parameters that its prior did not draw"""
     grid: GridParams
     rows: pa.Table
-    """Parameters of all injections"""
-    judged: pd.DataFrame
+    """Identifiers, Einstein radii and cells of all injections"""
+    judged: Mapping[str, NDArray[Any]]
     """Their hosts and scores, in the same order"""
     points: Sequence[Threshold]
     derived: Mapping[str, Distribution]
@@ -101,20 +104,27 @@ class Filled:
         stored = StoredGrid.of(root, name)
         drawn, grid = drawn_from(stored.facts, name), grid_params(root, name)
         points, derived, ends = thresholds_of(stored.root, stored.evaluated, threshold_id)
-        fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, stored.imaging)), _injections(stored)
-        return cls(stored, drawn, fixed, grid, rows, judged, points, derived, ends)
+        fixed, rows = (THETA_E, *not_of_prior(grid, stored.imaging)), stored.injections(_ROWS)
+        return cls(stored, drawn, fixed, grid, rows, _judged(stored, rows), points, derived, ends)
+
+    @cached_property
+    def parameters(self) -> pa.Table:
+        """Parameters of lens and source of all injections, which only another prior needs."""
+        return self.stored.injections(self.stored.parameters())
 
     def binned(self, by: tuple[str, ...]) -> Filled:
         """The same with the bins of some axes, as in the views of the lake."""
         if not by:
             return self
+        from lake.store.query import query  # DuckDB, a tenth of a second
+
         if lacking := [name for name in by if name not in self.stored.axes]:
             raise not_one_of("by", list(self.stored.axes), lacking[0])
         grid_id = self.rows["grid_id"][0].as_py() if self.rows.num_rows else ""
         where = f"grid_id = '{grid_id}' AND generation = '{self.stored.evaluated}'"
         text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM {self.stored.view} WHERE {where}"
-        bins = query(self.stored.root, text).to_pandas()
-        return replace(self, judged=self.judged.merge(bins, on="injection_id", how="left", validate="one_to_one"))
+        bins = _placed(query(self.stored.root, text), self.rows["injection_id"])
+        return replace(self, judged={**self.judged, **_columns(bins.select(list(by)))})
 
     def survey_factor(self, root: DataRoot) -> Floats:
         """Weight of each injection by the share of the survey's galaxies in its cell of seeing and depth.
@@ -123,10 +133,10 @@ class Filled:
         """
         band = SURVEY.reference_band
         pool = delta.read(root, "tractor_pool", [f"psfsize_{band}", f"psfdepth_{band}"], ordered=False)
-        width, depth = (pool[name].to_numpy().astype(np.float64) for name in pool.column_names)
+        width, depth = (arrays.values(pool[name]).astype(np.float64) for name in pool.column_names)
         edges = self.grid.psf_fwhm_nea_edges_arcsec, self.grid.depth_edges_mag
         sky = np.histogram2d(width, depth_mag_from_psfdepth(depth), bins=edges)[0]
-        cell = tuple(self.rows[f"{axis}_index"].to_numpy() for axis in ("psf", "depth"))
+        cell = tuple(arrays.values(self.rows[f"{axis}_index"]) for axis in ("psf", "depth"))
         filled = np.zeros_like(sky)
         np.add.at(filled, cell, 1.0)
         factor: Floats = (sky / np.maximum(filled, 1.0))[cell]
@@ -136,20 +146,31 @@ class Filled:
 
     def under(
         self, prior: str | None, asked: Asked, factor: Floats | None = None, directions: Floats | None = None
-    ) -> pd.DataFrame:
+    ) -> list[dict[str, Any]]:
         """Completeness under a prior (None: its own). ParameterError where the injections cover too little of it."""
         return self.towards(self.drawn if prior is None else load_prior(prior), asked, factor, directions)
 
     def towards(
         self, target: AnyPrior, asked: Asked, factor: Floats | None = None, directions: Floats | None = None
-    ) -> pd.DataFrame:
+    ) -> list[dict[str, Any]]:
         """The same for a prior that is not in a file."""
-        weights = _weights(Change(self.drawn, target, self.stored.imaging, self.fixed), self.rows, asked.theta_e)
+        weights = self._weights(target, asked.theta_e)
         if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
             raise ParameterError(f"{reason}: {cure}")
         of = Denominator(asked.population, asked.net, asked.by, factor, directions)
         return reweighted(self.judged, weights, self.points, self.derived, of, self.ends)
+
+    def _weights(self, target: AnyPrior, theta_e: str) -> Weights:
+        change = Change(self.drawn, target, self.stored.imaging, self.fixed)
+        own, count = target is self.drawn, self.rows.num_rows
+        weights = np.ones(count) if own else np.exp(change.log_weights(self.parameters))
+        if theta_e == "grid":
+            return Weights(target.name, weights, change.support(count))
+        radii, place, counts = np.unique(arrays.values(self.rows[THETA_E]), return_inverse=True, return_counts=True)
+        shares, ends = theta_e_shares(target, radii.tolist())
+        weights = weights * (shares / (counts / counts.sum()))[place]
+        return Weights(target.name, weights, change.support(count, ends))
 
 
 def completeness_under(project: Project, asked: Asked) -> pa.Table:
@@ -160,19 +181,20 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
         _require_catalogue(asked)
     factor, along = filled.survey_factor(root) if asked.weight == "survey" else None, None
     if asked.hosts == "lenses":
-        of_hosts, along = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
+        galaxy_ids = filled.rows["galaxy_id"].to_pandas()
+        of_hosts, along = _of_lens_hosts(project, galaxy_ids, asked.min_support)
         factor = of_hosts if factor is None else factor * of_hosts
     priors = asked.priors or (None,)
-    found = pd.concat([filled.under(prior, asked, factor, along) for prior in priors], ignore_index=True)
-    if found.empty:
+    found = [row for prior in priors for row in filled.under(prior, asked, factor, along)]
+    if not found:
         kind = "detectable " if asked.population == "detectable" else ""
         net = " whose bare host is below the threshold" if asked.net else ""
         raise DataError(f"no scored {kind}injection{net} is left to count")
-    found.insert(1, "cells", asked.weight)
-    found.insert(2, "hosts", asked.hosts)
-    if asked.by:
-        found["above_20_percent"] = found["completeness"] > MARKED
-    return pa.Table.from_pandas(found, preserve_index=False)
+    how = {"cells": asked.weight, "hosts": asked.hosts}
+    marks = [{"above_20_percent": row["completeness"] > MARKED} if asked.by else {} for row in found]
+    return arrays.of_rows(
+        [{"prior": row["prior"], **how, **row, **mark} for row, mark in zip(found, marks, strict=True)]
+    )
 
 
 def _require_catalogue(asked: Asked) -> None:
@@ -200,17 +222,19 @@ def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float
 
 def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:
     """The dual-prior table of a finder's grid; a prior that it does not cover has only `prior` and `refused`."""
+    import pandas as pd
+
     try:
         filled = Filled.of(root, name)
     except DataError as error:
         return pd.DataFrame({"prior": DUAL, "refused": str(error)})
-    parts = []
+    rows: list[dict[str, Any]] = []
     for prior in DUAL:
         try:
-            parts.append(filled.under(prior, Asked()))
+            rows += filled.under(prior, Asked())
         except ParameterError as error:
-            parts.append(pd.DataFrame({"prior": [prior], "refused": [str(error)]}))
-    return pd.concat(parts, ignore_index=True)
+            rows.append({"prior": prior, "refused": str(error)})
+    return pd.DataFrame(rows)
 
 
 def counting(project: Project, generation: str | None) -> str:
@@ -237,18 +261,31 @@ def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
     return prior_of(facts["prior_content"])
 
 
-def _injections(stored: StoredGrid) -> tuple[pa.Table, pd.DataFrame]:
-    """Parameters of all injections of a grid, and their scores, in the same order."""
-    rows = stored.injections([*_ROWS, *stored.parameters()])
-    judged = rows.select(["injection_id", "galaxy_id", "detectable"]).to_pandas()
-    return rows, judged.merge(stored.scores(), on="injection_id", how="left", validate="one_to_one")
+def _judged(stored: StoredGrid, rows: pa.Table) -> dict[str, NDArray[Any]]:
+    """Hosts and scores of injections, in their order."""
+    scores = _placed(stored.scores(), rows["injection_id"]).drop_columns("injection_id")
+    return _columns(rows.select(["galaxy_id", "detectable"])) | _columns(scores)
+
+
+def _columns(rows: pa.Table) -> dict[str, NDArray[Any]]:
+    return {name: arrays.values(rows[name]) for name in rows.column_names}
+
+
+def _placed(rows: pa.Table, injection_ids: pa.ChunkedArray) -> pa.Table:
+    """Rows put into the order of some identifiers, null where there is none. DataError if one has several."""
+    if rows["injection_id"].equals(injection_ids):
+        return rows
+    if len(pc.unique(rows["injection_id"])) < rows.num_rows:
+        raise DataError("an injection has more than one row: run `dhs verify --deep`")
+    return rows.take(pc.index_in(injection_ids, value_set=rows["injection_id"]))
 
 
 def thresholds_of(
     root: DataRoot, name: str, wanted: str | None
 ) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
     """The measurable thresholds of a finder (or only the wanted one); distributions and ends of derived ones."""
-    known = {one.threshold_id: one for one in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas())}
+    rows = delta.read(root, "thresholds", THRESHOLD_COLUMNS, slices=[name]).to_pylist()
+    known = {one.threshold_id: one for one in from_records(rows)}
     if wanted is not None and wanted not in known:
         raise not_one_of("threshold", list(known), wanted)
     asked = list(known.values()) if wanted is None else [known[wanted]]
@@ -257,18 +294,7 @@ def thresholds_of(
         why = "; ".join(dict.fromkeys(f"{point.threshold_id} is {point.reason}" for point in asked))
         raise DataError(f"{name} has no completeness: {why}")
     columns = ["negative_use", "probability", "trained_on"]
-    scores = delta.read(root, "scores", columns, slices=[name], ordered=False).to_pandas()
-    fixing = negatives_for(scores, THRESHOLD)["probability"].to_numpy()
+    own = fixing(_columns(delta.read(root, "scores", columns, slices=[name], ordered=False)))
     derived = [point for point in points if point.status == "measured"]
-    drawn = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
-    return points, drawn, {point.threshold_id: both for point in derived if (both := unlisted_ends(fixing, point))}
-
-
-def _weights(change: Change, rows: pa.Table, theta_e: str) -> Weights:
-    weights = np.exp(change.log_weights(rows))
-    if theta_e == "grid":
-        return Weights(change.target.name, weights, change.support(rows.num_rows))
-    radii, place, counts = np.unique(rows[THETA_E].to_numpy(), return_inverse=True, return_counts=True)
-    shares, ends = theta_e_shares(change.target, radii.tolist())
-    weights = weights * (shares / (counts / counts.sum()))[place]
-    return Weights(change.target.name, weights, change.support(rows.num_rows, ends))
+    drawn = {point.threshold_id: bootstrap_thresholds(own, point.target_fpr) for point in derived}
+    return points, drawn, {point.threshold_id: both for point in derived if (both := unlisted_ends(own, point))}

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from lake import tables
@@ -92,9 +91,9 @@ class StoredGrid:
         held = [name for name in tables.spec("injections").names if name.startswith(("lens_", "src_"))]
         return [*(name for name in held if name not in SURVEY.source_columns), *self.imaging.source_columns]
 
-    def scores(self) -> pd.DataFrame:
+    def scores(self) -> pa.Table:
         """Status and probabilities of its injections, by `injection_id`."""
-        return delta.read(self.root, "injection_scores", _SCORES, slices=[self.name]).to_pandas()
+        return delta.read(self.root, "injection_scores", _SCORES, slices=[self.name])
 
 
 def _is_set(root: DataRoot, name: str) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake.contract import arrays
+
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 _JSON = {only: json.JSONEncoder(ensure_ascii=only).encode for only in (False, True)}
 SHOWN = 40
@@ -61,7 +63,7 @@ def _cells(name: str, values: pa.ChunkedArray, short: bool) -> list[str]:
         texts = [None if v is None else digits.format(v) for v in values.to_pylist()]
     else:
         plain = not is_no_text(values.type) and not pa.types.is_timestamp(values.type)
-        texts = (values.cast(pa.string()) if plain else as_text(values.combine_chunks())).to_pylist()
+        texts = values.cast(pa.string()).to_pylist() if plain else as_texts(values)
     return [name, *("-" if text is None else text.replace("\n", " ") for text in texts)]
 
 
@@ -72,6 +74,11 @@ def is_no_text(kind: pa.DataType) -> bool:
 
 
 def as_text(values: pa.Array, ascii_only: bool = False) -> pa.Array:
+    """A column of :func:`as_texts`."""
+    return arrays.texts(as_texts(values, ascii_only))
+
+
+def as_texts(values: pa.Array | pa.ChunkedArray, ascii_only: bool = False) -> list[str | None]:
     """Lists, structs and other values that plain columns cannot contain, as text (:func:`plain`); null stays null.
 
     Times are in UTC, to microseconds, without their zone, which the header gives. With ``ascii_only`` other letters of
@@ -86,7 +93,7 @@ def as_text(values: pa.Array, ascii_only: bool = False) -> pa.Array:
         write = partial(json_text, ascii_only=ascii_only)
     elif is_no_text(kind):
         write = plain
-    return pa.array([None if v is None else write(v) for v in values.to_pylist()], pa.string())
+    return [None if v is None else write(v) for v in values.to_pylist()]
 
 
 def json_text(value: Any, ascii_only: bool = False) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,8 +53,13 @@ def found(rows: pa.Table, seed: int) -> pd.DataFrame:
     return made.assign(theta_e=rows[THETA_E].to_numpy(), host_probability=0.4, detectable=odds > 0)
 
 
+def answered(*asked: Any) -> pd.DataFrame:
+    """Rows of an answer by column."""
+    return pd.DataFrame(reweighted(*asked))
+
+
 def shares(injections: pd.DataFrame, weights: Weights) -> tuple[float, float]:
-    row = reweighted(injections, weights, [HALF], {}, Denominator()).iloc[0]
+    row = answered(injections, weights, [HALF], {}, Denominator()).iloc[0]
     return float(row["completeness"]), float(row["high_95"] - row["low_95"]) / 3.92
 
 
@@ -201,8 +207,8 @@ def test_failed_injections_are_in_no_denominator_and_axes_can_be_told_apart() ->
     injections = found(grid("v1", 1), 2)
     injections.loc[injections.index % 2 == 0, "status"] = "failed"
     weights = Weights("v1", np.ones(N), 1.0)
-    assert reweighted(injections, weights, [HALF], {}, Denominator())["n"].to_list() == [N // 2]
-    rows = reweighted(injections, weights, [HALF], {}, Denominator(by=("theta_e", "detectable")))
+    assert answered(injections, weights, [HALF], {}, Denominator())["n"].to_list() == [N // 2]
+    rows = answered(injections, weights, [HALF], {}, Denominator(by=("theta_e", "detectable")))
     pairs = [(radius, told) for radius in RADII for told in (False, True)]
     assert list(zip(rows["theta_e"], rows["detectable"], strict=True)) == pairs
     assert rows["n"].sum() == N // 2
@@ -216,7 +222,7 @@ def test_a_failed_injection_of_which_it_is_not_known_is_not_detectable() -> None
     able = int(injections["detectable"][100:].sum())
     injections["detectable"] = injections["detectable"].astype(object)
     injections.loc[injections.index < 100, "detectable"] = None
-    rows = reweighted(injections, Weights("v1", np.ones(N), 1.0), [HALF], {}, Denominator("detectable"))
+    rows = answered(injections, Weights("v1", np.ones(N), 1.0), [HALF], {}, Denominator("detectable"))
     assert rows["n"].to_list() == [able]
 
 
@@ -228,13 +234,13 @@ def test_the_denominator_is_that_which_is_asked_for() -> None:
     injections, weights = found(grid("v1", 1), 2), Weights("v1", np.ones(N), 1.0)
     injections.loc[injections.index < 100, "host_probability"] = 0.9
     hit, able, bare = injections["probability"] > 0.5, injections["detectable"], injections["host_probability"] <= 0.5
-    net = reweighted(injections, weights, [HALF], {}, Denominator(net=True)).iloc[0]
+    net = answered(injections, weights, [HALF], {}, Denominator(net=True)).iloc[0]
     assert (net["n"], net["completeness"]) == (N - 100, pytest.approx(hit[bare].mean()))
-    both = reweighted(injections, weights, [HALF], {}, Denominator("detectable", net=True)).iloc[0]
+    both = answered(injections, weights, [HALF], {}, Denominator("detectable", net=True)).iloc[0]
     assert both["population"] == "detectable, net of bare hosts"
     assert (both["n"], both["completeness"]) == ((bare & able).sum(), pytest.approx(hit[bare & able].mean()))
     factor = np.where(injections["theta_e"] == 2.0, 3.0, 0.0)
-    seen = reweighted(injections, weights, [HALF], {}, Denominator(factor=factor)).iloc[0]
+    seen = answered(injections, weights, [HALF], {}, Denominator(factor=factor)).iloc[0]
     assert seen["completeness"] == pytest.approx(hit[injections["theta_e"] == 2.0].mean())
     assert seen["mean_weight"] == 1.0
 

@@ -113,7 +113,7 @@ def test_a_derived_threshold_has_a_range_and_completeness_one_too(inputs):
     assert row["unlisted_bound_low"] < row["unlisted_low"] < row["unlisted_high"] < row["unlisted_bound_high"]
     weights = Weights("v1", np.ones(len(placed)), 1.0)
     drawn = {name: both[0][1] for name, both in ends.items()}
-    under = reweighted(placed, weights, [point], drawn, Denominator(), ends).iloc[0]
+    (under,) = reweighted(placed, weights, [point], drawn, Denominator(), ends)
     for name in ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound_high"):
         assert under[name] == pytest.approx(row[name], abs=2e-3)
     assert unlisted_ends(probability, replace(point, lenses_high=None)) is None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import pandas as pd
 import pytest
 
 from injection.priors.registry import load_prior
@@ -106,7 +105,7 @@ def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) ->
     depth = filled.rows["depth_index"].to_numpy()
     assert factor[depth == 0].sum() / factor.sum() == pytest.approx(counts["low"] / counts["n"])
     rows = completeness_under(project, Asked(weight="survey", threshold="p0.5")).to_pandas()
-    hit = (filled.judged["probability"] > 0.5).to_numpy()
+    hit = filled.judged["probability"] > 0.5
     assert rows["completeness"][0] == pytest.approx((factor * hit).sum() / factor.sum())
     assert rows["cells"].to_list() == ["survey"]
 
@@ -121,7 +120,7 @@ def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said:
 
 
 def test_nothing_to_count_along_axes_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled = Mock(under=lambda *_: pd.DataFrame())
+    filled = Mock(under=lambda *_: [])
     monkeypatch.setattr(Filled, "of", lambda *_: Mock(binned=lambda *_: filled))
     asked = Asked(generation="demo1", by=("theta_e",), population="detectable", net=True)
     said = "no scored detectable injection whose bare host is below the threshold is left to count"
