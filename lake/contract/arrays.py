@@ -48,8 +48,10 @@ def values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_integer(whole.type) or pa.types.is_floating(whole.type):
-        nan = numbers(np.array([np.nan]))[0]
-        return np.from_dlpack(pc.fill_null(whole.cast(pa.float64()), nan) if whole.null_count else whole)
+        if whole.null_count:
+            whole = whole.cast(pa.float64()) if pa.types.is_integer(whole.type) else whole
+            whole = pc.fill_null(whole, numbers(np.array([np.nan]))[0].cast(whole.type))
+        return np.from_dlpack(whole)
     if pa.types.is_boolean(whole.type):
         if whole.null_count:
             return np.array(whole.to_pylist(), dtype=object)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
 from lake.errors import DamagedError, LakeError, UnreachableError
 from lake.root import DataRoot
@@ -100,7 +100,7 @@ def test_a_failure_to_read_rows_forgets_nothing(pinned: DataRoot, monkeypatch: p
     def away(*arguments: object, **more: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(DeltaTable, "to_pyarrow_table", away)
+    monkeypatch.setattr(pq, "ParquetFile", away)
     findings = verifying.check(project_of(pinned), deep=True)
     assert len(findings) == 2
     assert verifying.repair(project_of(pinned), findings) == []
