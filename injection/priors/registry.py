@@ -19,8 +19,7 @@ from injection.priors.prior import AnyPrior, Mixture, Prior
 from injection.scene.lens import rotated
 from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
-from lake import yamltext
-from lake.contract import arrays
+from lake import arrays, yamltext
 from lake.errors import invalid
 from lake.files.strictyaml import read_mapping
 from lake.sky.imaging import Imaging
@@ -88,7 +87,7 @@ def by_component(
     places = [np.flatnonzero(chosen == number) for number in range(len(prior.components))]
     parts = [make(one, held) for one, held in zip(prior.priors, places, strict=True) if len(held)]
     order = np.argsort(np.concatenate(places), kind="stable")
-    return pa.concat_tables(parts).take(pa.array(order)) if parts else make(prior.priors[0], places[0])
+    return pa.concat_tables(parts).take(arrays.numbers(order)) if parts else make(prior.priors[0], places[0])
 
 
 def draw(
@@ -118,8 +117,8 @@ def draw(
     _source(columns, keyed.uniform)
     _clumps(columns, prior, keyed.uniform)
     columns["src_stamp_id"] = pa.nulls(len(ids), pa.string())
-    rows = pa.table(columns)
-    return rows.append_column("log_prior", pa.array(log_density(prior, rows, imaging, tuple(fixed))))
+    rows = arrays.table(columns)
+    return rows.append_column("log_prior", arrays.numbers(log_density(prior, rows, imaging, tuple(fixed))))
 
 
 def _mixed(
@@ -132,10 +131,10 @@ def _mixed(
 ) -> pa.Table:
     def make(one: Prior, held: NDArray[np.int64]) -> pa.Table:
         own = {name: values[held] for name, values in fixed.items()}
-        return draw(one, ids.take(pa.array(held)), seed, imaging, own, None if places is None else places[held])
+        return draw(one, ids.take(arrays.numbers(held)), seed, imaging, own, None if places is None else places[held])
 
     rows = by_component(prior, ids, seed, make)
-    density = pa.array(log_density(prior, rows, imaging, tuple(fixed)))
+    density = arrays.numbers(log_density(prior, rows, imaging, tuple(fixed)))
     return rows.set_column(rows.column_names.index("log_prior"), "log_prior", density)
 
 
@@ -180,7 +179,7 @@ def _clumps(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Arra
         x, y = rotated(u_axis, v_axis, -columns["src_pa_rad"])
         size = re * prior.clump_size.quantile(uniform(f"src_clump{k}_size"))
         for part, values in (("x", x), ("y", y), ("re", size)):
-            columns[f"src_clump{k}_{part}_arcsec"] = pa.array(values, mask=count < k)
+            columns[f"src_clump{k}_{part}_arcsec"] = arrays.numbers(values, count < k)
     columns["src_model"] = np.where(count > 0, "sersic_clumps", "sersic")
 
 

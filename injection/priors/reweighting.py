@@ -14,6 +14,7 @@ from injection.config import GridParams
 from injection.priors.distributions import Distribution
 from injection.priors.prior import AnyPrior, Mixture
 from injection.priors.registry import draw, log_density
+from lake import arrays
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
@@ -54,7 +55,7 @@ class Change:
         with np.errstate(invalid="ignore"):
             covered = self.log_weights(rows) <= np.log(max(injections, 1))
         if theta_e is not None:
-            values = rows[THETA_E].to_numpy()
+            values = arrays.values(rows[THETA_E])
             covered &= (values >= theta_e[0]) & (values <= theta_e[1])
         return float(covered.mean())
 
@@ -93,4 +94,4 @@ def _mass(distribution: Distribution, edges: ArrayLike) -> Array:
 
 @cache
 def _draws(target: AnyPrior, imaging: Imaging) -> pa.Table:
-    return draw(target, pa.array([f"support-{number}" for number in range(_DRAWS)]), 0, imaging)
+    return draw(target, arrays.texts(f"support-{number}" for number in range(_DRAWS)), 0, imaging)

@@ -112,9 +112,9 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def as_longs(values: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Canonical 8-byte integers of a column (floats by their bits, -0.0 as 0.0, one NaN) and where it is NULL."""
-    null = pc.is_null(values).to_numpy(zero_copy_only=False).astype(bool)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return hash_strings(values).view(np.int64), np.zeros(len(values), dtype=bool)
+    null = pc.is_null(values).to_numpy(zero_copy_only=False).astype(bool)
     if pa.types.is_floating(values.type):
         numbers = pc.fill_null(values, 0.0).to_numpy(zero_copy_only=False).astype(np.float64) + 0.0
         numbers = np.where(np.isnan(numbers), np.nan, numbers)

@@ -14,9 +14,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
-from lake import tables
+from lake import arrays, tables
 from lake.addresses import is_remote
-from lake.contract import arrays
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, StoreError, invalid
 from lake.files.objects import Store
@@ -208,7 +207,7 @@ def _through_dataset(table: DeltaTable, where: Mapping[str, str], schema: pa.Sch
 def _rows_of_file(path: str, where: Mapping[str, str], schema: pa.Schema) -> pa.Table:
     """Rows of a data file; a slice's own columns are not in it, nor are those that the table gained later.
 
-    Arrow's datasets do the same, but to import them takes pandas (:mod:`lake.contract.arrays`).
+    Arrow's datasets do the same, but to import them takes pandas (:mod:`lake.arrays`).
     """
     with pq.ParquetFile(path) as file:
         known = set(file.schema_arrow.names)

@@ -28,7 +28,7 @@ from injection.config import GridParams
 from injection.priors.prior import AnyPrior
 from injection.priors.registry import load_prior, prior_of
 from injection.priors.reweighting import THETA_E, Change, not_of_prior, theta_e_shares
-from lake.contract import arrays
+from lake import arrays
 from lake.errors import DataError, ParameterError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.sky.photometry import depth_mag_from_psfdepth

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake.contract import arrays
+from lake import arrays
 
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 _JSON = {only: json.JSONEncoder(ensure_ascii=only).encode for only in (False, True)}

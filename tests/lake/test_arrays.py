@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from lake.contract import arrays
+from lake import arrays
 from lake.root import DataRoot
 from tests.lake.gates import gate, write
 

@@ -41,6 +41,16 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> pa.A
     return pa.Array.from_buffers(kind, len(values), [held, pa.py_buffer(np.ascontiguousarray(values))])
 
 
+def table(columns: Mapping[str, pa.Array | pa.ChunkedArray | NDArray[Any]]) -> pa.Table:
+    """A table of columns that are Arrow's or NumPy's already."""
+    made = [one if isinstance(one, pa.Array | pa.ChunkedArray) else _column_of(one) for one in columns.values()]
+    return pa.Table.from_arrays(made, list(columns))
+
+
+def _column_of(column: NDArray[Any]) -> pa.Array:
+    return texts(column.tolist()) if column.dtype.kind == "U" else numbers(column)
+
+
 def values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """NumPy's array of a column of texts, numbers or truth values (read-only where it shares Arrow's memory).
 
