@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
-from filelock import FileLock
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
@@ -121,6 +120,8 @@ class Invalid:
 @contextmanager
 def deciding(root: DataRoot) -> Iterator[None]:
     """Hold the registry while its records are read and one is added; it may be held already by this thread."""
+    from filelock import FileLock  # late: only decisions need it
+
     (root.local / "work").mkdir(parents=True, exist_ok=True)
     with FileLock((root.local / "work" / "registry.lock").resolve(), is_singleton=True):
         yield
