@@ -138,7 +138,7 @@ class GridParams(Section):
     noise-equivalent area."""
     depth_edges_mag: tuple[float, ...] = Field(min_length=2)
     """Edges of the cells in the host's 5-sigma point-source depth in the reference band (mag)."""
-    per_cell: PositiveInt
+    per_cell: Annotated[int, Field(ge=1, le=1_000_000)]
     """Injections per cell."""
     prior: str
     """Name of a prior of the registry, or the path of your own prior file."""

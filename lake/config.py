@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -100,18 +100,20 @@ def _documented(source: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 _IN_OUR_WORDS = (
-    ("^Input should be |^Value error, must be |, unable to .*| or instance of .*| after validation.*", ""),
+    ("^Input should be |^Value error, must be |, unable to .*| or (instance|object) .*| after validation.*", ""),
     (" should have ", " with "),
     (" should match pattern ", " of the form "),
     ("^(Tuple|List)|a valid tuple", "a list"),
     ("^String", "a string"),
 )
 """Pydantic's messages as the end of ``must be``."""
+_TYPE = re.compile(r"^(float|str|int|bool)$|\[")
+"""What pydantic calls the types of a value that may be of several."""
 
 
 def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> ParameterError:
-    first = error.errors()[0]
-    name = ".".join([where, *(str(part) for part in first["loc"])])
+    first, *others = _of_one_value(list(error.errors()))
+    name = ".".join([where, *map(str, _place(first))])
     if first["type"] == "extra_forbidden":
         *place, got = first["loc"]
         known = sorted(_fields(section, place))
@@ -127,12 +129,27 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         return ParameterError(f"'{name}' is missing")
     if isinstance(inner := first.get("ctx", {}).get("error"), ParameterError):  # of a section inside, in our words
         return type(inner)(f"{name}: {inner}")
-    allowed = first["msg"]
-    for theirs, ours in _IN_OUR_WORDS:
-        allowed = re.sub(theirs, ours, allowed)
+    allowed = " or ".join(dict.fromkeys(_in_our_words(each["msg"]) for each in (first, *others)))
     got = first.get("input")
     known = re.findall("'([^']+)'", first["ctx"]["expected"]) if first["type"] == "literal_error" else []
     return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
+
+
+def _in_our_words(message: str) -> str:
+    return reduce(lambda text, words: re.sub(*words, text), _IN_OUR_WORDS, message)
+
+
+def _place(error: Any) -> list[int | str]:
+    """Where a value is, without the types that it may be of (``fill.float``)."""
+    return [part for part in error["loc"] if not (isinstance(part, str) and _TYPE.search(part))]
+
+
+def _of_one_value(found: list[Any]) -> list[Any]:
+    """The first error; of a value that may be of several types, that of each, for its innermost part that is wrong."""
+    first = _place(found[0])
+    alike = [each for each in found if _place(each)[: len(first)] == first and len(first) < len(found[0]["loc"])]
+    inner = max(map(_place, alike), key=len, default=None)
+    return [each for each in alike if _place(each) == inner] or found[:1]
 
 
 def _fields(section: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:

@@ -21,7 +21,8 @@ from pydantic import Field
 from analysis.statistics.completeness import ALL, MARGINAL, UNLENSED, require_one_identity
 from analysis.statistics.thresholds import fpr_name, probability_name
 from lake.config import Section
-from lake.errors import DataError, invalid, one_line
+from lake.errors import DataError, invalid
+from lake.files import usercsv
 
 NOT_RECORDED = "not recorded"
 AXES = ("theta_e", "psf_fwhm", "depth_5sig")
@@ -49,12 +50,16 @@ _NUMBERS = [name for name in COLUMNS if name not in ("threshold_type", "source_m
 KEY = ["cell", "threshold_id", "source_mag_bin"]
 _BIN = r"^(?:(?P<prefix>[A-Za-z][A-Za-z0-9_]*?)_)?(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)$"
 _EMPTY = ("", "nan", "none", "null")
+_MOST = 2.0**53
+"""Largest count that is exact as a number of double precision."""
+_ROUNDED = 0.06
+"""How far a rate that is written with two digits may be from the rate itself, relatively."""
 
 
 class Declared(Section):
     """What the numbers of a foreign table mean; the JSON file that comes with it is often incomplete."""
 
-    prior: str
+    prior: str = Field(min_length=1)
     """Prior of the injections: a name, or 'not recorded'."""
     source_mag_families: dict[str, str] = Field(default_factory=dict)
     """For each prefix of magnitude bins ('lensed' for lensed_20-22) the magnitudes that its bins divide."""
@@ -62,7 +67,7 @@ class Declared(Section):
     """Whether a score equal to the threshold is found."""
     psf_width: Literal["fwhm_nea", "fwhm", "not recorded"] = "not recorded"
     """Kind of the PSF widths: catalogue psfsize (fwhm_nea), or full width of a named profile."""
-    threshold_sample: str = "unknown"
+    threshold_sample: str = Field(default="unknown", min_length=1)
     """Sample of negatives that fixed the thresholds at a false-positive rate."""
 
 
@@ -81,14 +86,7 @@ class Cells:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file as text, with `row_index`: the line of each row. DataError if it is not one."""
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV file: {one_line(error)}") from error
-    rows.columns = [str(name).strip() for name in rows.columns]
-    twice = sorted(set(rows.columns[rows.columns.duplicated()]))
-    if twice:
-        raise DataError(f"{path} has columns of the same name: {', '.join(twice)}")
+    rows = usercsv.read(path, "as a CSV file", dtype=str, keep_default_na=False, skip_blank_lines=False)
     rows = rows.fillna("").apply(lambda column: column.str.strip())
     rows = rows.assign(row_index=np.arange(len(rows)) + 2)[(rows != "").any(axis=1)]
     if rows.empty:
@@ -137,9 +135,9 @@ def _decimals(text: pd.Series) -> pd.Series:
 
 
 def _families(bins: pd.Series, declared: Declared) -> pd.Series:
-    """What the magnitudes of each bin are; null for `all` and for names that are not bins."""
+    """What the magnitudes of each bin are; null for `all`, for names that are not bins, and for bins without width."""
     parts = bins.str.extract(_BIN)
-    prefixes = parts["prefix"].fillna("").where(parts["low"].notna())
+    prefixes = parts["prefix"].fillna("").where(parts["low"].astype(float) < parts["high"].astype(float))
     known = {"": UNLENSED, **declared.source_mag_families}
     unknown = sorted(set(prefixes.dropna()) - set(known))
     if unknown:
@@ -187,10 +185,15 @@ def _reasons(text: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
     tests += [(given[name] & ~values[name].between(0, 1), f"'{name}' is not a share") for name in _FURTHER]
     tests.append((values["cell"].isna(), f"only some of {', '.join(AXES)} are given"))
     for name in COUNTS:
-        odd = values[name].isna() | (values[name] < 0) | (values[name] % 1 != 0)
+        odd = ~values[name].between(0, _MOST) | (values[name] % 1 != 0)
         tests.append((odd, f"'{name}' is not a count"))
-    fixed = values["threshold_type"].str.lower() == "fixed"
+    tests += [(values[name] <= 0, f"'{name}' is not positive") for name in ("theta_e", "psf_fwhm")]
+    kind = values["threshold_type"].str.lower()
+    fixed, rate = kind == "fixed", pd.to_numeric(kind.str.extract(r"^fpr\s*=\s*(.*)$")[0], errors="coerce")
+    apart = (rate / values["fpr_target"] - 1.0).abs() > _ROUNDED
     tests += [
+        (~fixed & rate.isna(), "'threshold_type' is neither 'fixed' nor FPR=rate"),
+        (~fixed & apart, "'threshold_type' and 'fpr_target' give different rates"),
         (values["n_detected"] > values["n_injections"], "more detected than injected"),
         (~values["threshold"].between(0, 1), "'threshold' is not a probability"),
         (~values["fpr_target"].fillna(0.5).between(0, 1, inclusive="neither"), "'fpr_target' is not a rate"),

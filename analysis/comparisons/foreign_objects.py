@@ -15,8 +15,12 @@ from analysis.statistics.completeness import ALL, MARGINAL, UNLENSED, bin_number
 from lake.errors import DataError, invalid
 
 _FOUND = {"true": True, "1": True, "yes": True, "found": True, "false": False, "0": False, "no": False, "missed": False}
-_NUMBERS = {"score": "score", "theta_e": "theta_e_arcsec", "src_mag": "src_mag"}
-"""Optional columns of a list, and their names in `foreign_objects`."""
+_NUMBERS = {
+    "score": ("score", 0.0, 1.0),
+    "theta_e": ("theta_e_arcsec", 0.0, np.inf),
+    "src_mag": ("src_mag", -np.inf, np.inf),
+}
+"""Optional columns of a list, their names in `foreign_objects`, and their smallest and largest value."""
 
 
 class DeclaredObjects(Declared):
@@ -55,6 +59,10 @@ def merged(found: pd.DataFrame, missed: pd.DataFrame | None) -> pd.DataFrame:
         require_columns(found, ("id", "found"), "the list (without --missed)")
         return found
     require_columns(missed, ("id",), "the list of missed lenses")
+    for what, rows in (("found", found), ("missed", missed)):
+        if "found" in rows:
+            cure = "give one list with it, or two without it, of the found and of the missed lenses"
+            raise DataError(f"the list of {what} lenses has a column 'found': {cure}")
     both = sorted(set(found["id"]) & set(missed["id"]))
     if both:
         raise DataError(f"{len(both)} lenses are both found and missed, first: {both[0]}")
@@ -70,8 +78,8 @@ def complete(rows: pd.DataFrame, declared: DeclaredObjects) -> Objects:
         words = f"of lens {bad['id']} in line {bad['row_index']}; found must be true or false"
         raise DataError(f"{int(told.isna().sum())} lenses have no result, first '{bad['found']}' {words}")
     kept = pd.DataFrame({"row_index": rows["row_index"], "object_id": rows["id"], "found": told.astype(bool)})
-    for name, ours in _NUMBERS.items():
-        kept[ours] = _numbers(rows, name)
+    for name, (ours, low, high) in _NUMBERS.items():
+        kept[ours] = _numbers(rows, name, low, high)
     return Objects(kept, _contradictions(kept, declared))
 
 
@@ -90,13 +98,22 @@ def _require_whole(rows: pd.DataFrame, simulated: int) -> None:
         )
 
 
-def _numbers(rows: pd.DataFrame, name: str) -> pd.Series:
+def _numbers(rows: pd.DataFrame, name: str, low: float, high: float) -> pd.Series:
     text = rows[name] if name in rows.columns else pd.Series("", index=rows.index)
     values = pd.to_numeric(text.where(~text.str.lower().isin(("", "nan", "null", "none"))), errors="coerce")
-    bad = values.isna() & ~text.str.lower().isin(("", "nan", "null", "none"))
+    given = ~text.str.lower().isin(("", "nan", "null", "none"))
+    bad = given & ~(np.isfinite(values) & values.between(low, high))
     if bad.any():
-        raise invalid(f"{name} in line {rows.loc[bad, 'row_index'].iloc[0]}", "a number", text[bad].iloc[0])
+        got = text[bad].iloc[0]
+        place = f"{name} in line {rows.loc[bad, 'row_index'].iloc[0]}"
+        raise invalid(place, "a number" if np.isnan(values[bad].iloc[0]) else _range(low, high), got)
     return values
+
+
+def _range(low: float, high: float) -> str:
+    """The numbers that are allowed, in words."""
+    ends = [f"{word} {end:g}" for word, end in (("from", low), ("to", high)) if np.isfinite(end)]
+    return " ".join(["a finite number", *ends])
 
 
 def _contradictions(kept: pd.DataFrame, declared: DeclaredObjects) -> pd.DataFrame:

@@ -68,13 +68,17 @@ def _group(folder: Path, parts: dict[str, str], files: dict[str, Path], bands: S
 
 
 def _regex(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
-    """Paths that match a pattern: groups ``band``, ``id`` and one for each ``*``."""
+    """Paths that match a pattern: groups ``band``, ``id`` and one for each ``*``; a repeated one is the same text."""
     parts, stars = [], 0
+    any_of = {"{id}": "(?P<id>[^/]+)", "{band}": f"(?P<band>{'|'.join(map(re.escape, bands))})"}
+    again = {"{id}": "(?P=id)", "{band}": "(?P=band)"}
     for part in re.split(r"(\{id\}|\{band\}|\*)", pattern):
         if part == "*":
             stars += 1
-        any_of = {"{id}": "(?P<id>[^/]+)", "{band}": f"(?P<band>{'|'.join(map(re.escape, bands))})"}
-        parts.append(any_of.get(part, f"(?P<star{stars}>[^/]+)" if part == "*" else re.escape(part)))
+            parts.append(f"(?P<star{stars}>[^/]+)")
+        else:
+            parts.append(any_of.get(part, re.escape(part)))
+            any_of[part] = again.get(part, re.escape(part))
     return re.compile("".join(parts))
 
 
@@ -108,6 +112,12 @@ class Opened(ExitStack):
             return {key.removeprefix("meta_"): v[()] for key, v in held.items() if v.ndim < 2}
         header = fitsimages.image(held, name).header
         return {**held[0].header, **header, **fitsimages.pixel_scale(header)}
+
+    def scale(self, path: Path, name: str | None) -> float | None:
+        """The size of the pixels (arcsec) of an image by its world coordinates, if it is FITS and has any."""
+        held = self._open(path)
+        header = fitsimages.image(held, name).header if isinstance(held, list) else {}
+        return fitsimages.pixel_scale(header).get(fitsimages.SCALE)
 
     def _named(self, path: Path, name: str | None) -> Any:
         held = self._open(path)
@@ -163,8 +173,8 @@ class Planes:
         return found
 
 
-def planes(place: Arrays, group: Group, folder: Path, described: Description, files: Opened) -> Planes:
-    """The images that a group of files has at a declared place, bands in order."""
+def planes(place: Arrays, what: str, group: Group, folder: Path, described: Description, files: Opened) -> Planes:
+    """The images that a group of files has at a declared place, bands in order; ``what`` names them in errors."""
     spelled = [described.spelled(band) for band in described.bands]
     where = described.images if place.files is None else place
     by_band = "{band}" in f"{where.files}{place.array}"
@@ -174,7 +184,9 @@ def planes(place: Arrays, group: Group, folder: Path, described: Description, fi
     both = list(zip(arrays, axes, strict=True))
     counts = {array.shape[along.index("object")] for array, along in both if "object" in along}
     if len(counts) > 1:
-        raise DataError(f"{group.name}: bands must have as many objects, got {sorted(counts)}")
+        raise DataError(f"{group.name}: {what} of all bands must be of as many objects, got {sorted(counts)}")
+    if counts == {0}:
+        raise DataError(f"{group.name} holds {what} of no object")
 
     @lru_cache(maxsize=1)
     def block(number: int) -> NDArray[Any]:
@@ -184,11 +196,11 @@ def planes(place: Arrays, group: Group, folder: Path, described: Description, fi
             parts = [padded(part, max(sides)) for part in parts]
         if len({part.shape for part in parts}) > 1:
             shapes = ", ".join(str(part.shape[2:]) for part in parts)
-            raise DataError(f"{group.name}: bands must be of one shape, got {shapes}")
+            raise DataError(f"{group.name}: {what} of all bands must be of one shape, got {shapes}")
         whole = np.concatenate(parts, axis=1)
         if whole.shape[1] not in (1, len(spelled)) or (place is described.images and whole.shape[1] != len(spelled)):
             raise DataError(
-                f"{group.name}: images must have the {len(spelled)} bands {', '.join(described.bands)}, got "
+                f"{group.name}: {what} must have the {len(spelled)} bands {', '.join(described.bands)}, got "
                 f"{whole.shape[1]} of {whole.shape[2:]} pixels; declare the order of the axes with 'axes'"
             )
         return np.broadcast_to(whole, (len(whole), len(spelled), *whole.shape[2:]))
@@ -244,7 +256,7 @@ def _part(array: Any, axes: tuple[Axis, ...], start: int, stop: int) -> NDArray[
     return part
 
 
-def first_image(described: Description, group: Group) -> tuple[Path, str | None]:
-    """The file and the array of a group's first band, which hold what is known about its objects."""
-    band = described.spelled(described.bands[0])
-    return _path(described.images, group, Path(), band), _array_name(described.images, band)
+def image_places(described: Description, group: Group) -> list[tuple[Path, str | None]]:
+    """The file and the array of each band; those of the first hold what is known about the objects."""
+    spelled = (described.spelled(band) for band in described.bands)
+    return [(_path(described.images, group, Path(), each), _array_name(described.images, each)) for each in spelled]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from etl.config import CutoutsParams
 from etl.cutouts import arrayfiles, qa
 from etl.cutouts.arrayfiles import Group, Opened, Planes
-from etl.cutouts.description import Arrays, Description, PsfImages, text_of
+from etl.cutouts.description import Arrays, Description, PsfImages, require_position, text_of
 from etl.cutouts.external_stamps import without_zeros
 from etl.files.fitsimages import SCALE
 from lake.errors import DarkHaloError, DataError
@@ -30,6 +30,7 @@ Images = NDArray[np.float32]
 Floats = NDArray[np.float64]
 JudgePsf = Callable[[Floats, str], None]
 """Raises a DarkHaloError where an image (y, x) is not the PSF of a band."""
+_WHAT = ("images", "PSFs", "noise maps")
 _SPREAD: dict[str, Callable[[Floats], Floats]] = {
     "rms": lambda values: values,
     "variance": np.sqrt,
@@ -102,7 +103,7 @@ class Reader:
                 found.append(replace(each, stamp=each.stamp[:0]))
         if not found:
             first = self.rejected[0]["reason"] if self.rejected else "there is none"
-            raise DataError(f"none of the {len(self.rejected)} objects of {self.folder} can be used: {first}")
+            raise DataError(f"none of the cut-outs of {self.folder} can be used: {first}")
         psfs = [each.psf for each in found if each.psf is not None]
         side = max((psf.shape[-1] for psf in psfs), default=0)
         sigma = [each.sigma for each in found if each.sigma is not None]
@@ -141,6 +142,8 @@ class Reader:
         if "id" not in self.table and (groups > 1 or self.described.images.id):
             columns = ", ".join(map(str, self.table))
             raise DataError(f"{self.described.table} must have a column 'id' with the ids of objects, got {columns}")
+        if "id" in self.table and (blank := self.table["id"].isna()).any():
+            raise DataError(f"row {int(blank.argmax()) + 1} of {self.described.table} must have an id")
         ids = [text_of(name) for name in (self.table["id"] if "id" in self.table else range(len(self.table)))]
         if len(set(ids)) < len(ids):
             raise DataError(f"{self.described.table} has the id {max(ids, key=ids.count)} more than once")
@@ -150,12 +153,17 @@ class Reader:
         described = self.described
         with Opened() as files:
             images, psf, noise = (
-                arrayfiles.planes(place, group, self.folder, described, files) if isinstance(place, Arrays) else None
-                for place in (described.images, described.psf, described.noise)
+                arrayfiles.planes(place, what, group, self.folder, described, files)
+                if isinstance(place, Arrays)
+                else None
+                for place, what in zip((described.images, described.psf, described.noise), _WHAT, strict=True)
             )
-            facts = files.facts(*arrayfiles.first_image(described, group))
+            places = arrayfiles.image_places(described, group)
+            facts = files.facts(*places[0])
+            for path, array in places:
+                self._require_scale(files.scale(path, array))
             count = images.count if images else None
-            for what, each in (("PSFs", psf), ("noise maps", noise)):
+            for what, each in zip(_WHAT[1:], (psf, noise), strict=True):
                 if each is not None and each.count not in (None, count or 1):
                     raise DataError(f"{group.name}: {what} must be as many as images, {count or 1}, got {each.count}")
             for index in range(count or 1):
@@ -171,7 +179,7 @@ class Reader:
         key = self.described.images.id
         if key is not None:
             if not (name := text_of(facts.get(key, ""))):
-                raise DataError(f"{group.name} has no '{key}' with the id of each object")
+                raise DataError(f"{group.name} has no '{key}' with the id of each object, as a list of numbers or text")
             return name
         if place < 0:
             return group.id
@@ -205,6 +213,7 @@ class Reader:
                 raise DataError(f"an earlier object takes its row of {self.described.table}")
             self._unseen.discard(listed)
             known |= {str(key): value for key, value in self.table.iloc[listed].dropna().items()}
+        require_position(known)
         known |= {"folder": Path(group.name).parent.name}
         own = {"galaxy_id": f"{self.described.name}:{name}", "source_file": group.name, "row_index": place}
         labels = self.described.labels
@@ -213,11 +222,14 @@ class Reader:
         label = int(labels.all == "lens") if labels.all else labels.of(known[labels.column])
         return {**known, **own, "label": label}
 
-    def _stamp(self, images: NDArray[Any], facts: Mapping[str, Any]) -> Images:
-        """A stamp (band, y, x) nMgy of the set's size."""
-        scale, wanted = facts.get(SCALE), self.described.pixel_scale_arcsec
+    def _require_scale(self, scale: Any) -> None:
+        wanted = self.described.pixel_scale_arcsec
         if scale is not None and not abs(float(scale) / wanted - 1.0) <= PIXEL_SCALE_TOLERANCE:
             raise DataError(f"its pixels are {float(scale):.4g} arcsec wide, and {wanted:g} is declared")
+
+    def _stamp(self, images: NDArray[Any], facts: Mapping[str, Any]) -> Images:
+        """A stamp (band, y, x) nMgy of the set's size."""
+        self._require_scale(facts.get(SCALE))
         if images.shape[1] != images.shape[2]:
             raise DataError(f"it must be square, got {images.shape[1:]} pixels")
         side = self._side or self.described.stamp_pixels or images.shape[1]
@@ -228,8 +240,10 @@ class Reader:
                 f"it is {images.shape[1]} pixels wide: stamp_pixels must be {kind} to keep its centre, got {side}"
             )
         if extra < 0 or (extra and self.described.stamp_pixels is None):
-            cure = "" if self.described.stamp_pixels else ": declare a stamp_pixels to which all can be cropped"
-            raise DataError(f"it is {images.shape[1]} pixels wide, and the others {side}{cure}")
+            if self.described.stamp_pixels:
+                raise DataError(f"it is {images.shape[1]} pixels wide, fewer than the declared stamp_pixels, {side}")
+            cure = "declare a stamp_pixels to which all can be cropped"
+            raise DataError(f"it is {images.shape[1]} pixels wide, and the others {side}: {cure}")
         inner = slice(extra // 2, extra // 2 + side)
         units = flux_from_magnitude(self.described.zero_points())[:, None, None]
         with np.errstate(over="ignore", invalid="ignore"):

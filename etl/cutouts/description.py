@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveFloat, model_validator
+import pandas as pd
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from lake.config import LensShares, Name, Section
 from lake.errors import DataError, invalid
@@ -19,6 +23,8 @@ Value = float | str
 PerBand = Value | dict[str, Value]
 """A number, the name of a column, or one of both for each band."""
 _FEWEST_EDGES = 2
+_OUTSIDE = re.compile(r"^/|(^|/)\.\.(/|$)|\*\*|[{}]")
+"""What a path below a folder does not have."""
 _BOOLEANS = {"true": "1", "false": "0"}
 RESERVED = ("main", "des46")
 """Names of the survey's own grid, and of `dhs inject`."""
@@ -35,6 +41,17 @@ class Arrays(Section):
     axes: tuple[Axis, ...] | None = None
     """Order of the axes. Null: (object, band, y, x); of three, (y, x, band) in an NPZ and (band, y, x) elsewhere, or
     (object, y, x) where each band has its own array."""
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: str | None) -> str | None:
+        """A path below the folder, without other placeholders."""
+        if files is None:
+            return None
+        path = files.removeprefix("./")
+        if not path.strip() or _OUTSIDE.search(path.replace("{id}", "-").replace("{band}", "-")):
+            raise invalid("files", "a path below the folder of cut-outs, with {id}, {band} and * for any name", files)
+        return path
 
 
 class Images(Arrays):
@@ -143,6 +160,8 @@ class Labels(Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Labels:
+        if self.all is None and not (self.lenses or self.negatives):
+            raise invalid("labels", "values of lenses or of negatives, or `all`", "none")
         if both := set(map(text_of, self.lenses)) & set(map(text_of, self.negatives)):
             raise invalid("labels", "values of lenses or of negatives, not of both", ", ".join(sorted(both)))
         return self
@@ -199,6 +218,11 @@ class Description(Section):
     def _consistent(self) -> Description:
         if self.name in RESERVED:
             raise invalid("name", f"another than {', '.join(RESERVED)}", self.name)
+        if strangers := sorted(set(self.band_names) - set(self.bands)):
+            raise invalid("band_names", f"names of the bands {', '.join(self.bands)}", ", ".join(strangers))
+        spelled = [self.spelled(band) for band in self.bands]
+        if len(set(spelled)) < len(set(self.bands)):
+            raise invalid("band_names", "different from each other", ", ".join(spelled))
         per_band: dict[str, Any] = {"zero_point_mag": self.zero_point_mag}
         per_band |= {f"psf.{name}": getattr(self.psf, name, None) for name in ("arcsec", "beta")}
         per_band |= {f"noise.{name}": getattr(self.noise, name, None) for name in ("value", "mag")}
@@ -242,11 +266,20 @@ class Description(Section):
 
 
 def text_of(value: Any) -> str:
-    """A value of a column as text: 1, 1.0, "1" and true alike."""
+    """A value of a column as text: 1, 1.0, "1" and true alike, and so both ways to write accents."""
     if isinstance(value, bytes):
-        return value.decode(errors="replace").strip()
+        value = value.decode(errors="replace")
     number = isinstance(value, float | np.floating) and float(value).is_integer()
-    text = str(int(value)) if number else str(value).strip()
+    text = unicodedata.normalize("NFC", str(int(value)) if number else str(value).strip())
     if text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
+def require_position(known: Mapping[str, Any]) -> None:
+    """DataError for a right ascension or declination that is no angle in degrees; it may be unknown."""
+    for name, low, high in (("ra", -180.0, 360.0), ("dec", -90.0, 90.0)):
+        if text := text_of(known.get(name, "")):
+            value = pd.to_numeric(text, errors="coerce")
+            if text.lower() != "nan" and not low <= value <= high:
+                raise DataError(f"its '{name}' must be in degrees, from {low:g} to {high:g}, got {text}")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lake.errors import DataError, one_line
+from lake.errors import DataError
+from lake.files import usercsv
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,7 @@ VERDICTS = ("lens", "unsure", NEGATIVE)
 
 def read(path: Path) -> pd.DataFrame:
     """A list: ``galaxy_id``, each once, and ``verdict`` (empty where the list has none)."""
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of galaxies: {one_line(error)}") from error
+    rows = usercsv.read(path, "as a list of galaxies", dtype=str, keep_default_na=False)
     if "galaxy_id" not in rows.columns:
         raise DataError(f"{path} must have a column galaxy_id, got {', '.join(rows.columns) or 'none'}")
     if (twice := rows["galaxy_id"].duplicated()).any():

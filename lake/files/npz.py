@@ -25,6 +25,10 @@ _MOST_MEMBERS = 1000
 _META = "meta_"
 
 
+class _KindError(ValueError):
+    """An array of other things than those that are read."""
+
+
 def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """A stamp (band, y, x) and its ``meta_*`` values; ``cutout`` may also be (band, y, x)."""
     if not path.is_file():
@@ -44,11 +48,12 @@ def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of numbers or text in an archive, by name."""
+    """Every array of numbers or text in an archive, by name; others, such as Python objects, are left out."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()[:_MOST_MEMBERS]
-            return {e.filename.removesuffix(".npy"): _array(archive, e, "biufSU", _MOST_SET_BYTES) for e in entries}
+            found = {e.filename.removesuffix(".npy"): _of_kind(archive, e) for e in entries}
+            return {name: values for name, values in found.items() if values is not None}
     except Exception as error:  # a damaged archive makes the decoders raise whatever they meet
         raise DataError(f"{path.name} cannot be read as NPZ: {error or type(error).__name__}") from error
 
@@ -71,6 +76,14 @@ def _members(archive: zipfile.ZipFile) -> tuple[NDArray[Any], dict[str, Any]]:
     return cutout, meta
 
 
+def _of_kind(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any] | None:
+    """An array of numbers or text, or None for one of anything else."""
+    try:
+        return _array(archive, entry, "biufSU", _MOST_SET_BYTES)
+    except _KindError:
+        return None
+
+
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str, most: int) -> NDArray[Any]:
     """One array of at most ``most`` bytes, of a kind without objects; as many bytes are read as its header declares."""
     with archive.open(entry) as stream:
@@ -79,7 +92,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str, most: i
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, kind = header(file)
         if kind.kind not in kinds:
-            raise ValueError(f"'{entry.filename}' must hold numbers, got {kind}")
+            raise _KindError(f"'{entry.filename}' must hold numbers, got {kind}")
         if any(not isinstance(side, int) or side < 0 for side in shape):
             raise ValueError(f"'{entry.filename}' declares the shape {shape}")
         size = math.prod(shape) * kind.itemsize

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,13 @@ from injection.experiment.measure import sigma_from_annulus
 from injection.experiment.setting import Setting
 from injection.optics import declared
 from injection.optics.psf import BandPsf
-from lake.config import SplitParams
 from lake.contract.columns import TIERS
-from lake.errors import DarkHaloError, DataError, ParameterError, invalid, one_line
-from lake.files import refused
+from lake.errors import DarkHaloError, DataError, ParameterError, did_you_mean, invalid
+from lake.files import refused, usercsv
 from lake.files.strictyaml import read_mapping
-from lake.sky.healpix import pixel
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import flux_from_magnitude
-from lake.sky.split import HOST, NEGATIVE_USES, TEST, thirds
+from lake.sky.split import HOST
 from lake.sky.survey import STAMP_PIXELS
 
 log = logging.getLogger(__name__)
@@ -99,16 +98,6 @@ class Labelled:
         return replace(self, objects=objects, facts=facts, rejected=[*self.rejected, *more])
 
 
-def with_known_optics(found: Labelled) -> Labelled:
-    """The lenses, and the negatives whose PSF in every band and noise in the reference band are known."""
-    imaging = found.imaging
-    for name in (*imaging.psf_columns, imaging.noise_columns[imaging.reference]):
-        if not pa.types.is_nested(found.facts[name].type):
-            good = (declared.floats(found.facts, name) > 0) | (found.objects["label"] == 1).to_numpy()
-            found = found.where(good, f"its PSF or noise is not known: it has no positive {name}")
-    return found
-
-
 def described(path: Path) -> Description:
     """The description in a file."""
     return Description.load(read_mapping(path), path.name)
@@ -128,6 +117,7 @@ def read(
     wanted = [*named, "ra", "dec", "tier", "field", *conditions]
     with refused.named(pixels):
         found = Reader(folder, known, cutouts, _judge(known), table, wanted).read(pixels)
+    _require(named, found, "which the description names")
     weights = tuple(float(f"{0.1 / light:.3g}") for light in _brightness(found.stamps))
     imaging, grid = known.imaging(weights), _grid(known, description.parent, found.stamps.shape[-1], base)
     columns: dict[str, Any] = {str(name): found.numbers(str(name)) for name in found.objects if name not in _OWN}
@@ -136,7 +126,16 @@ def read(
     tier = found.numbers("tier") if "tier" not in found.objects else found.objects["tier"]
     tiers = [value if value in TIERS else None for value in tier]
     objects = found.objects.assign(tier=pd.Series(tiers, dtype=object), place=np.arange(len(found.objects)))
-    return Labelled(known, imaging, found.stamps, objects, _with_conditions(facts, imaging), grid, found.rejected)
+    facts = _with_conditions(facts, imaging)
+    _require([name for name in conditions if name not in facts.column_names], found, "which the finder needs")
+    return Labelled(known, imaging, found.stamps, objects, facts, grid, found.rejected)
+
+
+def _require(names: Sequence[str], found: CutoutSet, why: str) -> None:
+    """DataError for a column that no object has."""
+    held = [str(name) for name in found.objects]
+    if missing := [name for name in names if name not in held]:
+        raise DataError(f"no object has a '{missing[0]}', {why}{did_you_mean(missing[0], held)}")
 
 
 def _grid(known: Description, beside: Path, stamp_pixels: int | None, base: GridParams) -> GridParams:
@@ -152,40 +151,13 @@ def _grid(known: Description, beside: Path, stamp_pixels: int | None, base: Grid
     half, largest = side * known.pixel_scale_arcsec / 2.0, max(grid.theta_e_arcsec)
     if stamp_pixels is not None and largest >= half:
         raise invalid("grid.theta_e_arcsec", f"below half a stamp of {known.name} ({half:g} arcsec)", largest)
+    if stamp_pixels is not None and grid.sky_annulus_px[0] >= side / 2.0:
+        raise invalid("grid.sky_annulus_px", f"from below half a stamp ({side / 2.0:g} pixels)", grid.sky_annulus_px)
     try:
         declared.assumed_exponents(known.imaging((1.0,) * len(known.bands)), grid)
     except ParameterError as error:
         raise ParameterError(f"grid of {known.name}: {error}; give it under `grid` of the description") from error
     return grid
-
-
-def with_uses(found: Labelled, split: SplitParams) -> Labelled:
-    """The objects with the use of each negative, and the splits that follow; lenses are only tested."""
-    objects, negative = found.objects, (found.objects["label"] == 0).to_numpy()
-    names = objects.loc[negative, "galaxy_id"].to_numpy(str)
-    keys = names
-    ra, dec = (found.facts[name].to_numpy() if name in found.facts.column_names else np.nan for name in ("ra", "dec"))
-    if np.isfinite(ra).all() and np.isfinite(dec).all():
-        keys = pixel(np.asarray(ra)[negative], np.asarray(dec)[negative], split.negatives_nside).astype(str)
-    uses = np.full(len(objects), None, dtype=object)
-    uses[negative] = _uses(keys, names, split.seed, found.described.name)
-    where = np.where((objects["label"] == 1) | (uses == TEST), "test", "val")
-    return replace(found, objects=objects.assign(negative_use=uses, split=where))
-
-
-def _uses(keys: NDArray[np.str_], names: NDArray[np.str_], seed: int, of: str) -> NDArray[np.str_]:
-    """A third of the negatives for each use, by pixels of the sky (``keys``), or by their names where pixels are too
-    few or too unequal for that; fewer than three negatives are all hosts, without which nothing is measured."""
-    fewest = len(NEGATIVE_USES)
-    if len(names) < fewest:
-        log.warning("%s has %d negatives, fewer than %d: all are hosts, and no false-positive rate is measured",
-                    of, len(names), fewest)  # fmt: skip
-        return np.full(len(names), HOST)
-    by_pixel = thirds(keys, seed)
-    if set(by_pixel) == set(NEGATIVE_USES):
-        return by_pixel
-    log.warning("the negatives of %s lie in too few sky pixels to be divided by pixel: they are divided one by one", of)
-    return thirds(names, seed)
 
 
 def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np.bool_]) -> Setting | None:
@@ -205,14 +177,27 @@ def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np
     hosts = HostSet(name, facts, found.loaded, side, grid.host_model, found.imaging)
     if not set(_CELLS) & set(found.described.grid):
         grid = one_cell(grid, hosts, grid.per_cell)
+    else:
+        _require_filled(grid, hosts, found.described.name)
     return Setting.of(grid, hosts, seed)
 
 
+def _require_filled(grid: GridParams, hosts: HostSet, name: str) -> None:
+    """DataError where no host lies in a cell of the declared edges."""
+    every = product(pairwise(grid.psf_fwhm_nea_edges_arcsec), pairwise(grid.depth_edges_mag))
+    if any(len(hosts.cell(*cell)) for cell in every):
+        return
+    widths, depths = hosts.fwhm_nea_arcsec[:, hosts.imaging.reference], hosts.depth_mag
+    seeing = f"{widths.min():.4g} to {widths.max():.4g} arcsec"
+    raise DataError(
+        f"no host of {name} lies in a cell of the declared edges: their seeing is {seeing}, their depth "
+        f"{depths.min():.4g} to {depths.max():.4g} mag"
+    )
+
+
 def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise DataError(f"the table {path} cannot be read as CSV: {one_line(error)}") from error
+    rows = usercsv.read(path, "as a CSV table", dtype=str)
+    return rows.apply(lambda column: column.str.strip()).replace("", None)
 
 
 def _values(known: Description) -> list[Value]:
@@ -287,14 +272,19 @@ def _measured(stamps: NDArray[np.float32], grid: GridParams) -> NDArray[np.float
 
 def _with_conditions(facts: pa.Table, imaging: Imaging) -> pa.Table:
     """Facts with ``psfsize_<band>`` and ``psfdepth_<band>``, where they are not given; NaN where not known."""
+    for kind, values in zip(("psfsize", "psfdepth"), seeing_and_depth(facts, imaging), strict=True):
+        for place, band in enumerate(imaging.bands):
+            if f"{kind}_{band}" not in facts.column_names:
+                facts = facts.append_column(f"{kind}_{band}", pa.array(values[:, place]))
+    return facts
+
+
+def seeing_and_depth(facts: pa.Table, imaging: Imaging) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``fwhm_nea`` (arcsec) and ``psfdepth`` (nMgy^-2) by the declared PSF and noise, (object, band); NaN where not
+    known."""
     good = declared.usable(facts, imaging)
     held = facts.filter(pa.array(good))
     widths = declared.widths(held, imaging)
-    depths = declared.noise(held, imaging, widths)[1]
-    for kind, values in (("psfsize", widths), ("psfdepth", depths)):
-        for place, band in enumerate(imaging.bands):
-            column = np.full(len(good), np.nan)
-            column[good] = values[:, place]
-            if f"{kind}_{band}" not in facts.column_names:
-                facts = facts.append_column(f"{kind}_{band}", pa.array(column))
-    return facts
+    both = np.full((2, len(good), len(imaging.bands)), np.nan)
+    both[:, good] = widths, declared.noise(held, imaging, widths)[1]
+    return both[0], both[1]

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,14 +32,14 @@ from injection.experiment.grid import cells
 from injection.experiment.setting import Setting
 from lake import tables
 from lake.contract import rules
-from lake.errors import invalid
+from lake.errors import DataError, invalid
 from lake.files import atomic
 from lake.files.publishing import published_folder
 from lake.names import checked_name
 from lake.progress import track
 from lake.scorer import Scorer, check_bands, known
 from lake.sky.split import THRESHOLD
-from lake.store import cards
+from lake.store import cards, quarantine
 from modeling.scoring.card import CARD
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, Output
@@ -47,6 +48,7 @@ from pipeline.experiment import cutouthosts
 from pipeline.experiment.cutouthosts import Labelled
 from pipeline.experiment.grids import fill_grid
 from pipeline.experiment.trainedon import read_listed, seen
+from pipeline.finders import cutoutuses
 from pipeline.finders.audit import TRIED, TrainedOn, require_one_score
 from pipeline.finders.cutouttables import contract_rows, figures_of, page_of, publish
 from pipeline.project.context import RunContext, stage_run
@@ -82,7 +84,7 @@ class Made:
     """Name of the slices."""
     page: Path
     rejected: int
-    """Files and objects that could not be used."""
+    """Files, objects and injections that could not be used."""
 
 
 def summary(project: Project, made: Made) -> str:
@@ -90,7 +92,7 @@ def summary(project: Project, made: Made) -> str:
     where = f"where generation = '{made.name}' and cell = 'marginal' and source_mag_bin = 'all'"
     query = f'dhs query "select threshold_id, completeness, n, fpr_reached from completeness {where}"'
     lost = f"dhs query \"select source_file, reason from quarantine where stage = '{STAGE}.{made.name}'\""
-    return "\n".join([f"report: {made.page}", query, f"{made.rejected} files or objects not used: {lost}"])
+    return "\n".join([f"report: {made.page}", query, f"{made.rejected} files, objects or injections not used: {lost}"])
 
 
 def audit_cutouts(project: Project, request: Request) -> Made:
@@ -115,7 +117,7 @@ def audit_cutouts(project: Project, request: Request) -> Made:
         with published_folder(figures, context.work("figures", name)) as folder:
             write_figures(folder, made.files)
         atomic.write_text(page, sealed(made.html))
-    return Made(name, page, len(found.rejected))
+    return Made(name, page, len(measured.found.rejected))
 
 
 def _read(context: RunContext, request: Request, scorer: Scorer, pixels: Path) -> Labelled:
@@ -124,11 +126,11 @@ def _read(context: RunContext, request: Request, scorer: Scorer, pixels: Path) -
     base, cutouts = project.section(GridParams, "grid"), project.section(CutoutsParams, "cutouts")
     found = cutouthosts.read(request.folder, request.description, base, cutouts, scorer.conditions, pixels)
     check_bands(scorer, found.imaging)
-    found = cutouthosts.with_known_optics(found)
+    found = cutoutuses.with_known_optics(found)
     if scorer.conditions:
         good = known(scorer, found.conditions(scorer.conditions))
         found = found.where(good, f"it lacks {' or '.join(scorer.conditions)}, which the finder needs")
-    return cutouthosts.with_uses(found, context.survey.split)
+    return cutoutuses.with_uses(found, context.survey.split)
 
 
 def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labelled) -> pd.DataFrame:
@@ -215,7 +217,8 @@ def _measured(
         injections, completeness, injected = None, nothing(), "none: no negatives to host them"
     else:
         fill_grid(context, setting, scorer, found.described.name, name, pixels=pixels)
-        injections = _injections(context, scorer, setting)
+        injections, lost = _injections(context, scorer, setting)
+        found = replace(found, rejected=[*found.rejected, *lost])
         completeness = _completeness(context, found, setting, injections, stored, fixing)
         injected = f"{injections.num_rows:,} into {setting.hosts.table.num_rows:,} hosts"
     both = None if setting is None or injections is None else (setting, injections)
@@ -225,7 +228,7 @@ def _measured(
         "finder": request.finder,
         "returns": scorer.contract.output or "logits" if isinstance(scorer, ExternalScorer) else "logits",
         "objects": f"{(scores['label'] == 1).sum():,} lenses, {(scores['label'] == 0).sum():,} negatives",
-        "not used": f"{len(found.rejected):,} files or objects, see quarantine",
+        "not used": f"{len(found.rejected):,} files, objects or injections, see quarantine",
         "injections": injected,
         "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
     }
@@ -261,8 +264,9 @@ def _rates(params: EvaluateParams, fixing: NDArray[np.float64]) -> EvaluateParam
     return params.model_copy(update={"fpr_points": tuple(sorted({*params.fpr_points, *lowest}))})
 
 
-def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> pa.Table:
-    """The grid's rows that meet the contract of `set_injections`, with probabilities."""
+def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The grid's rows that meet the contract of `set_injections`, with probabilities, and the others as rows of
+    `quarantine`. DataError if none does."""
     rows = pa.concat_tables([pq.read_table(path) for path in grid_batches(context.root, context.generation)])
     grid_name = grid_facts(context.root, context.generation)["grid_name"]
     rows = rows.append_column("grid_name", pa.repeat(grid_name, rows.num_rows))
@@ -271,5 +275,9 @@ def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> pa.Tab
         rows = rows.append_column(f"{name}probability", pa.array(values, from_pandas=True))
     rows = rows.append_column("generation", pa.repeat(context.generation, rows.num_rows))
     rows = rows.append_column("checkpoint_id", pa.repeat(scorer.checkpoint_id, rows.num_rows))
-    kept, _ = rules.audit(tables.spec("set_injections"), contract_rows(rows, setting.hosts.imaging))
-    return rows.filter(pc.is_in(rows["injection_id"], kept["injection_id"].combine_chunks()))
+    spec = tables.spec("set_injections")
+    kept, broken = rules.audit(spec, contract_rows(rows, setting.hosts.imaging))
+    lost = quarantine.rows_of(spec, broken).to_pylist()
+    if not kept.num_rows:
+        raise DataError(f"none of the {rows.num_rows} injections of {grid_name} can be used: {lost[0]['reason']}")
+    return rows.filter(pc.is_in(rows["injection_id"], kept["injection_id"].combine_chunks())), lost

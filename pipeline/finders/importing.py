@@ -36,6 +36,15 @@ TABLES = ("imports", "import_disagreements", "foreign_objects")
 DeclaredT = TypeVar("DeclaredT", bound=Declared)
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where it has a key twice, of which Python would keep the second."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{max(found, key=names.count)}' occurs more than once")
+    return found
+
+
 @dataclass(frozen=True)
 class Given:
     """A file with its declarations: those of its JSON file, completed by options of the command."""
@@ -50,22 +59,25 @@ class Given:
     @classmethod
     def of(cls, path: Path, meta: Path, prior: str | None, families: Mapping[str, str]) -> Given:
         try:
-            facts = json.loads(meta.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+            facts = json.loads(meta.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{meta} cannot be read as JSON: {one_line(error)}") from error
         if not isinstance(facts, dict):
             raise invalid("meta", f"a JSON object in {meta}", facts)
         chosen = prior or facts.get("prior")
-        if chosen is None:
+        if not chosen:
             allowed = f"declared by --prior or a key of {meta}: a name, a .yaml file, or '{NOT_RECORDED}'"
             raise invalid("prior", allowed, chosen)
         content = facts.get("prior_content") if prior is None else None
         if isinstance(chosen, dict):
             chosen, content = chosen.get("name", "as declared"), chosen
+        elif not isinstance(chosen, str):
+            raise invalid("prior", "a name, a .yaml file or the distributions", chosen)
         elif chosen in registry() or Path(chosen).suffix in (".yaml", ".yml"):
             found = load_prior(chosen)
             chosen, content = found.name, content or found.model_dump(mode="json")
-        told = {"prior": chosen, "source_mag_families": {**facts.get("source_mag_families", {}), **families}}
+        known = {} if (stated := facts.get("source_mag_families")) is None else stated
+        told = {"prior": chosen, "source_mag_families": {**known, **families} if isinstance(known, dict) else known}
         return cls(path, facts, {**facts, **told}, content and json.dumps(content, sort_keys=True))
 
     def declared(self, kind: type[DeclaredT]) -> DeclaredT:

@@ -14,6 +14,7 @@ from analysis.results.untouched import new_to
 from injection.experiment.setting import Setting
 from injection.scene.ranges import inside, refuse
 from lake.errors import DataError, invalid
+from lake.files import usercsv
 from lake.scorer import Scorer
 from lake.sky.sphere import chord, unit_vectors
 from pipeline.realism.closure import paired_hosts, rendered
@@ -31,10 +32,7 @@ def read_models(path: Path, setting: Setting) -> pd.DataFrame:
 
     Columns of other names are left out. ParameterError for a value that an injection cannot have.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    table = usercsv.read(path, "as CSV")
     needed = (*_PLACE, "lens_theta_e_arcsec")
     if missing := [name for name in needed if name not in table.columns]:
         raise invalid("lenses", f"a CSV file with columns {', '.join(needed)}", f"{path} without {', '.join(missing)}")

@@ -54,6 +54,16 @@ def file_per_band(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
     return {"images": {"files": "cutout_{id}_{band}.fits"}, "band_names": {"g": "HSC-G", "i": "HSC-I"}}
 
 
+def folders(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    """A folder for each object; identifier and band are named twice."""
+    for index, stamp in enumerate(pixels):
+        for band, plane in zip("gi", stamp, strict=True):
+            write_fits(folder / f"{index}" / band / f"{index}_{band}.fits", plane)
+    (folder / "1" / "g" / "2_g.fits").write_bytes((folder / "2" / "g" / "2_g.fits").read_bytes())
+    (folder / "1" / "g" / "2_g.fits").rename(folder / "1" / "g" / "2_g.txt")
+    return {"images": {"files": "./{id}/{band}/{id}_{band}.fits"}}
+
+
 def band_of_all(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
     for place, band in enumerate("gi"):
         write_fits(folder / f"{band}.fits", pixels[:, place])
@@ -74,7 +84,9 @@ def hdf5_channels_last(folder: Path, pixels: NDArray[np.float32]) -> dict[str, A
 
 
 def one_npz(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
-    np.savez(folder / "all.npz", cutout=pixels.transpose(0, 2, 3, 1).astype(">f8"), name=np.arange(len(pixels)))
+    objects, when = np.array([{}, None]), np.array(["2026-01-01"], dtype="datetime64[D]")
+    cutout = pixels.transpose(0, 2, 3, 1).astype(">f8")
+    np.savez(folder / "all.npz", cutout=cutout, name=np.arange(len(pixels)), notes=objects, when=when)
     return {"images": {"files": "all.npz", "axes": ["object", "y", "x", "band"], "id": "name"}}
 
 
@@ -94,7 +106,8 @@ def compressed_cubes(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any
 @pytest.mark.parametrize(
     "write",
     [
-        npz, one_npz, cubes, compressed_cubes, file_per_band, band_of_all, extensions, hdf5_channels_last, hdf5_groups,
+        npz, one_npz, cubes, compressed_cubes, file_per_band, folders, band_of_all, extensions, hdf5_channels_last,
+        hdf5_groups,
     ],
 )  # fmt: skip
 def test_every_layout_gives_the_same_stamps_in_nanomaggies(
@@ -250,7 +263,68 @@ def test_an_object_without_an_identifier_is_not_used(tmp_path: Path) -> None:
     with h5py.File(folder / "stamps.h5", "a") as file:
         del file["name"]
         file["name"] = np.array([b"", b"", b""])
-    with pytest.raises(DataError, match=r"stamps\.h5 has no 'name' with the id of each object"):
+    with pytest.raises(DataError, match=r"stamps\.h5 has no 'name' with the id of each object, as a list of numbers"):
+        read(folder, tmp_path)
+
+
+def test_the_two_ways_to_write_an_accent_are_one_identifier(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 2, 0)
+    pd.DataFrame({"id": ["\u00e9", "o001"], "kind": "random"}).to_csv(folder / "objects.csv", index=False)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        file["name"][0] = "e\u0301".encode()
+    assert len(read(folder, tmp_path).objects) == 2
+
+
+def test_bands_of_another_pixel_scale_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for index, stamp in enumerate(stamps(2, 0)):
+        for band, plane in zip("gi", stamp, strict=True):
+            write_fits(folder / f"{index}_{band}.fits", plane, 2 * SCALE if (index, band) == (1, "i") else SCALE)
+    found = read(folder, tmp_path, **NO_TABLE, images={"files": "{id}_{band}.fits"})
+    assert [row["reason"] for row in found.rejected] == [
+        "1_g.fits: its pixels are 0.4 arcsec wide, and 0.2 is declared"
+    ]
+
+
+def test_a_position_that_is_none_costs_its_object_and_a_blank_one_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 4, 0)
+    ra, dec = ["10", "", "12:00:00", "370"], ["-5", "", "3", "3"]
+    names = [f"o00{place}" for place in range(4)]
+    pd.DataFrame({"id": names, "kind": "random", "ra": ra, "dec": dec}).to_csv(folder / "objects.csv", index=False)
+    found = read(folder, tmp_path)
+    assert found.objects["galaxy_id"].to_list() == ["own:o000", "own:o001"]
+    assert [row["reason"] for row in found.rejected] == [
+        "o002: its 'ra' must be in degrees, from -180 to 360, got 12:00:00",
+        "o003: its 'ra' must be in degrees, from -180 to 360, got 370",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"psf": {"array": "flat"}}, r"o000: stamps\.h5: PSFs must have the 2 bands g, i, got 3 of \(15, 15\) pixels"),
+        ({"images": {"array": "none"}}, r"stamps\.h5 holds images of no object"),
+        ({"stamp_pixels": 43}, "it is 41 pixels wide, fewer than the declared stamp_pixels, 43"),
+    ],
+)
+def test_what_no_object_has_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 3, 0)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        file["flat"], file["none"] = file["psf"][:, 0], file["images"][:0]
+    values = described()
+    merged = {key: {**values[key], **value} if isinstance(value, dict) else value for key, value in changes.items()}
+    with pytest.raises(DataError, match=said):
+        read(folder, tmp_path, **merged)
+
+
+def test_a_row_without_an_identifier_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 3, 0)
+    (folder / "objects.csv").write_text("id,kind\no000,random\n,random\no002,random\n")
+    with pytest.raises(DataError, match=r"row 2 of objects\.csv must have an id"):
         read(folder, tmp_path)
 
 
@@ -290,7 +364,7 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         del file["psf"]
         file["psf"] = even
     with pytest.raises(
-        DataError, match=r"none of the 3 objects of .* can be used: o000: .*odd n in each band, got \(1, 16"
+        DataError, match=r"none of the cut-outs of .* can be used: o000: .*odd n in each band, got \(1, 16"
     ):
         read(folder, tmp_path)
 
@@ -309,6 +383,22 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         ({"labels": {"lenses": ["A", 1], "negatives": [True]}}, "must be values of lenses or of negatives, not of"),
         ({"name": "main"}, "'name' must be another than main, des46"),
         ({"bands": "gi"}, "'set.yaml.bands' must be .*, got 'gi'"),
+        (
+            {"images": {"files": "../stamps.h5"}},
+            "'files' must be a path below the folder of cut-outs, with {id}, .* got",
+        ),
+        ({"images": {"files": "/stamps.h5"}}, "'files' must be a path below the folder of cut-outs"),
+        ({"images": {"files": "{ident}.h5"}}, "'files' must be a path below the folder of cut-outs"),
+        ({"images": {"files": " "}}, "'files' must be a path below the folder of cut-outs"),
+        ({"band_names": {"i": "g"}}, "'band_names' must be different from each other, got 'g, g'"),
+        ({"band_names": {"I": "HSC-I"}}, "'band_names' must be names of the bands g, i, got 'I'"),
+        ({"labels": {"lenses": [], "negatives": []}}, "'labels' must be values of lenses or of negatives, or `all`"),
+        ({"zero_point_mag": {"g": 27, "i": "x"}}, r"^'set\.yaml\.zero_point_mag\.i' must be a valid number, got 'x'$"),
+        (
+            {"zero_point_mag": "x"},
+            r"^'set\.yaml\.zero_point_mag' must be a valid number or a valid dictionary, got 'x'$",
+        ),
+        ({"psf": 3}, r"^'set\.yaml\.psf' must be a valid dictionary, got 3$"),
         ({"bandz": ["g"]}, "'set.yaml.bandz' must be one of the known parameters .* did you mean 'bands'"),
     ],
 )
@@ -369,7 +459,7 @@ def test_real_euclid_cutouts_with_a_zero_point_for_each_band(real_data: Path, tm
     }  # fmt: skip
     folder, psfs = real_data / "cutouts" / "euclid_q1_lenses_with_DES", {"kind": "image", "array": "{band}_PSF"}
     with pytest.raises(
-        DataError, match=r"none of the 4 objects .*NEG\d+: 'psf image' must be of a sum within 1 % of one, got 0\.95"
+        DataError, match=r"none of the cut-outs .*NEG\d+: 'psf image' must be of a sum within 1 % of one, got 0\.95"
     ):
         real(folder, tmp_path, **euclid, psf={**psfs, "includes_pixel": True})
     found = real(folder, tmp_path, **euclid, psf={**psfs, "includes_pixel": True, "normalise": True})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from etl.config import CutoutsParams
@@ -16,10 +18,12 @@ from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.priors.registry import load_prior
 from lake import yamltext
-from lake.errors import ParameterError
+from lake.config import SurveyParams
+from lake.errors import DataError, ParameterError
 from modeling.scoring.finder import Contract
-from pipeline.experiment.cutouthosts import Labelled, _uses, read
-from tests.cutoutsets import SIDE, described
+from pipeline.experiment.cutouthosts import Labelled, read, setting_of
+from pipeline.finders.cutoutuses import _uses, with_known_optics, with_uses
+from tests.cutoutsets import SIDE, described, write_set
 from tests.pipeline.checkout import project_in
 
 
@@ -45,6 +49,7 @@ def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], use
     ("changes", "said"),
     [
         ({"theta_e_arcsec": [0.8, 5.0]}, r"'grid\.theta_e_arcsec' must be below half a stamp of own \(4\.1 arcsec\)"),
+        ({"sky_annulus_px": [30, 40]}, r"'grid\.sky_annulus_px' must be from below half a stamp \(20\.5 pixels\)"),
         ({"psf_moffat_beta": [3.0, 3.0, 3.0]}, r"grid of own: 'psf_moffat_beta' .* \(g, i\) or one for all, .* `grid`"),
     ],
 )
@@ -77,3 +82,63 @@ def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
         place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
         Description.load({**example, place: kind}, "set.yaml")
     assert len(kinds) == 7
+
+
+def labelled(folder: Path, conditions: tuple[str, ...] = (), **changes: Any) -> Labelled:
+    """Eight cut-outs, two of them lenses, as an audit reads them."""
+    path = write_set(folder / "set", 8, 2, **changes)
+    project = project_in(folder)
+    base, cutouts = project.section(GridParams, "grid"), project.section(CutoutsParams, "cutouts")
+    return read(folder / "set", path, base, cutouts, conditions, folder / "pixels")
+
+
+def test_a_column_that_no_object_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no object has a 'seing', which the description names; did you mean 'seeing'"):
+        labelled(tmp_path, psf={"kind": "fwhm_nea", "arcsec": "seing"}, grid={"psf_moffat_beta": [3.0]})
+    with pytest.raises(DataError, match="no object has a 'airmass', which the finder needs"):
+        labelled(tmp_path, ("seeing", "airmass"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"psf": {"kind": "fwhm_nea", "arcsec": 60.0}}, "its seeing in i must be above 0 and at most 10 arcsec: check"),
+        (
+            {"noise": {"kind": "depth", "mag": 99.0}},
+            "its 5-sigma depth in i must be above 10 and at most 35 mag: check",
+        ),
+        ({"psf": {"kind": "fwhm_nea", "arcsec": "kind"}}, "its PSF or noise is not known: it has no positive 'kind'"),
+        (
+            {"grid": {"sky_annulus_px": [19.05, 19.06]}},
+            "its PSF or noise is not known: none can be measured in its outer",
+        ),
+    ],
+)
+def test_negatives_that_cannot_host_an_injection_are_not_used(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    found = with_known_optics(labelled(tmp_path, **{"grid": {"psf_moffat_beta": [3.0]}, **changes}))
+    assert (found.objects["label"] == 1).all()
+    assert len(found.rejected) == 6
+    assert all(said in row["reason"] for row in found.rejected)
+
+
+def test_a_position_keeps_its_neighbours_together_though_others_have_none(tmp_path: Path) -> None:
+    made = labelled(tmp_path)
+    facts = made.facts
+    for name, values in (("ra", [10.0, 20.0] * 3 + [np.nan] * 2), ("dec", [1.0, -60.0] * 3 + [np.nan] * 2)):
+        facts = facts.append_column(name, pa.array(values))
+    found = with_uses(replace(made, facts=facts), project_in(tmp_path).section(SurveyParams, "survey").split)
+    uses = found.objects["negative_use"].to_list()
+    assert uses[2] == uses[4]
+    assert uses[3] == uses[5]
+
+
+def test_edges_without_a_host_are_refused(tmp_path: Path) -> None:
+    made = labelled(tmp_path, grid={"prior": "prior.yaml", "per_cell": 4, "depth_edges_mag": [11.0, 12.0]})
+    found = with_uses(made, project_in(tmp_path).section(SurveyParams, "survey").split)
+    said = (
+        r"no host of own lies in a cell of the declared edges: their seeing is 0\.\d+ to 0\.\d+ arcsec, their depth 2"
+    )
+    with pytest.raises(DataError, match=said):
+        setting_of(found, found.grid, 1, np.zeros(len(found.objects), dtype=bool))

@@ -210,6 +210,13 @@ def test_stated_marginals_are_compared_and_not_stored(project: Project) -> None:
     ({"source_mag_bin": "bright"}, "'source_mag_bin' is not 'all' or low-high"),
     ({"threshold_type": "FPR=1.0e-03"}, "a derived threshold without its rate"),
     ({"fpr_target": 0.001}, "a fixed threshold with a rate"),
+    ({"threshold_type": "FPR=1.0e-03", "fpr_target": 0.01}, "'threshold_type' and 'fpr_target' give different rates"),
+    ({"threshold_type": "at 1 %", "fpr_target": 0.01}, "'threshold_type' is neither 'fixed' nor FPR=rate"),
+    ({"theta_e": -1.0}, "'theta_e' is not positive"),
+    ({"psf_fwhm": 0}, "'psf_fwhm' is not positive"),
+    ({"n_injections": 1e30}, "'n_injections' is not a count"),
+    ({"source_mag_bin": "24-23"}, "'source_mag_bin' is not 'all' or low-high"),
+    ({"source_mag_bin": "23-23"}, "'source_mag_bin' is not 'all' or low-high"),
 ])  # fmt: skip
 def test_a_row_that_cannot_be_used_is_counted_with_its_reason(
     tmp_path: Path, values: dict[str, Any], reason: str
@@ -258,7 +265,28 @@ def test_what_is_not_declared_or_lacks_columns_is_refused_and_leaves_nothing(pro
         imported_from(project, mixed)
     with pytest.raises(DataError, match="threshold 'fpr1e-3@unknown' has more than one value"):
         imported_from(project, changed(rows, 8, threshold=0.82))
+    for prior in ("", {}):
+        with pytest.raises(ParameterError, match=r"'prior' must be declared by --prior or a key of .*'not recorded'"):
+            imported_from(project, rows, prior=prior)
+    with pytest.raises(ParameterError, match=r"'prior' must be a name, a .yaml file or the distributions, got 5"):
+        imported_from(project, rows, prior=5)
+    with pytest.raises(ParameterError, match=r"'meta.source_mag_families' must be a valid dictionary, got 'lensed'"):
+        imported_from(project, rows, source_mag_families="lensed")
+    with pytest.raises(ParameterError, match=r"'source_mag_families' must be declared for each prefix"):
+        imported_from(project, rows, source_mag_families=None)
+    with pytest.raises(ParameterError, match=r"'meta.threshold_sample' must be a string with at least 1 character"):
+        imported_from(project, rows, threshold_sample="")
     assert cards.tables(project.data) == []
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('{"prior": "v1", "prior": "anchored"}', "cannot be read as JSON: the key 'prior' occurs more than once"),
+    ("[" * 100_000, "cannot be read as JSON: maximum recursion depth exceeded"),
+])  # fmt: skip
+def test_facts_that_would_be_read_differently_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "facts.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        Given.of(tmp_path / "table.csv", tmp_path / "facts.json", None, {})
 
 
 @pytest.mark.usefixtures("whole_stage")
@@ -416,6 +444,12 @@ def test_two_lists_are_joined(project: Project) -> None:
     (LISTED, "id,found\na,true\na,true\nb,true\nc,true\n", None, "1 lenses occur more than once, first: a"),
     (LISTED, "id,found\na,true\nb,\nc,true\nd,true\n", None, "1 lenses have no result, first '' of lens b in line 3"),
     (LISTED, "id,found,score\na,true,x\nb,1,1\nc,1,1\nd,1,1\n", None, "'score in line 2' must be a number, got 'x'"),
+    (LISTED, "id,found,score\na,true,2.2\nb,1,1\nc,1,1\nd,1,1\n", None, "'score in line 2' must be a finite number fr"),
+    (LISTED, "id,found,theta_e\na,1,1\nb,1,-1\nc,1,1\nd,1,1\n", None, "'theta_e in line 3' must be a finite number f"),
+    (LISTED, "id,found,src_mag\na,1,inf\nb,1,1\nc,1,1\nd,1,1\n", None, "'src_mag in line 2' must be a finite number, "),
+    (LISTED, "id,found\na,true\nb,false\n", "id\nc\nd\n", "the list of found lenses has a column 'found': give one"),
+    (LISTED, "id\na\nb\n", "id,found\nc,true\nd,false\n", "the list of missed lenses has a column 'found': give one"),
+    (LISTED, "id,found\n1,a,true\n2,b,false\n", None, "has 2 names in its first line, and more cells in the others"),
     ({**LISTED, "theta_e_edges": [1, 2]}, "id,found\na,1\nb,1\nc,1\nd,1\n", None, "4 lenses have no theta_e within"),
 ])  # fmt: skip
 def test_an_incomplete_list_is_refused(
