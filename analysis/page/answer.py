@@ -128,8 +128,9 @@ def _trust(item: GenerationInputs) -> list[list[object]]:
     """Verdicts on realism, closure, real lenses against injections, and contamination."""
     held = {gate["name"]: gate for gate in item.gates.to_dict("records")} if len(item.gates) else {}
     probe = measure(item.diagnostics, PROBE)
-    words = "not measured" if probe is None else f"{measured(item.diagnostics, PROBE)}, {probe['method']}"
-    rows: list[list[object]] = [["realism", _tag(held.get("realism/linear_probe")), f"AUC of a linear probe {words}"]]
+    value, how = measured(item.diagnostics, PROBE), "" if probe is None else str(probe["method"])
+    words = value if how in ("", value) else f"{value}, {how}"
+    rows: list[list[object]] = [["realism", _tag(held.get("realism/linear_probe")), f"AUC of a linear probe: {words}"]]
     links = [name for name in held if name.startswith("closure/")]
     for name in links:
         gate = held[name]

@@ -124,7 +124,8 @@ def _map(one: Mapping[Hashable, Any]) -> str:
     a, b, c = (number(float(one[key]), 3) for key in "abc")
     if one["method"] == "beta":
         return f"logit P = {c} + {a} ln p − {b} ln(1 − p)"
-    return f"logit P = {a} s" if one["method"] == "temperature" else f"logit P = {c} + {a} s"
+    sum_ = f"{c} − {a[1:]}" if a.startswith("-") else f"{c} + {a}"
+    return f"logit P = {a} s" if one["method"] == "temperature" else f"logit P = {sum_} s"
 
 
 def _quality(item: GenerationInputs, prefix: str) -> list[str]:

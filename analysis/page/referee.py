@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from analysis.page import yields
 from analysis.page.answer import first, magnitude_bins
 from analysis.page.layout import Item
 from analysis.reporting.decisions import verdicts
@@ -123,6 +124,8 @@ def _paper_iv(inputs: ReportInputs) -> list[str]:
 
 def _hold_out(inputs: ReportInputs) -> list[str]:
     """The test split: how large, how separated."""
+    if inputs.manifest.empty:
+        return [f"The test sample holds {_sizes(inputs)}: every lens of the set, and a third of its negatives."]
     note = "No other lens sample is held out: the same list of candidates gave the lenses of training and test."
     return [f"The reported split holds {_sizes(inputs)}, in HEALPix pixels of their own. {note}"]
 
@@ -144,7 +147,8 @@ def _rates(inputs: ReportInputs) -> list[str]:
     """The false-positive rate behind the answer, and what it means for candidates."""
     item, threshold_id = first(inputs), inputs.params.headline_threshold_id
     reached = rate(item, threshold_id)
-    return [f"{threshold_id} reaches {reached} on test negatives; the section on yield turns it into candidates."]
+    candidates = "; the section on yield turns it into candidates" if yields.view(inputs) else ""
+    return [f"{threshold_id} reaches {reached} on test negatives{candidates}."]
 
 
 def _finding(inputs: ReportInputs, diagnostic: str, what: str) -> list[str]:

@@ -116,8 +116,8 @@ def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:
     caption = (
         f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: on test "
         f"negatives. {failed:,} failed injections enter no denominator. For the sky: all magnitudes, with the interval "
-        "of completeness over other bricks of the survey (bricks are clusters), not over these alone. —: no scored "
-        "injection of that magnitude, no such threshold, or bricks not known."
+        "of completeness over other fields of the sky (bricks, or the declared fields of a set, are clusters), not "
+        "over these alone. —: no scored injection of that magnitude, no such threshold, or fields not known."
     )
     mags = [f"source {imaging.reference_band} {name}" if name != ALL else "all magnitudes" for name in bins]
     return TableView(
@@ -228,11 +228,13 @@ def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], fold
     for name in names:
         held = {model: of_model[name] for model, of_model in known.items() if name in of_model}
         n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
+        values = {
+            model: worded(of_model.get(name) or reason_for(name, why[model]), digits=4)
+            for model, of_model in known.items()
+        }
         how = {model: str(row["method"] or "") for model, row in held.items()}
-        values = (
-            worded(of_model.get(name) or reason_for(name, why[model]), digits=4) for model, of_model in known.items()
-        )
-        rows.append([name, *values, _of_each(n), _of_each(how)])
+        how = {model: "" if words == values[model] else words for model, words in how.items()}
+        rows.append([name, *values.values(), _of_each(n), _of_each(how)])
     headers = ("quantity", *(item.name for item in inputs.generations), "n", "how")
     return TableView(caption, headers, rows, folded)
 

@@ -16,8 +16,11 @@ from sqlglot import exp
 
 from analysis.figures.compact import compact
 from analysis.figures.style import canvas, paper, svg
+from analysis.page import answer, referee
+from analysis.page.calibration import _map
 from analysis.page.layout import Part, numbered
 from analysis.page.parts import parts_of
+from analysis.reporting.performance import measures_view
 from analysis.reporting.views import Shown, TableView
 from analysis.statistics.completeness import interval_of
 from lake import tables
@@ -146,3 +149,30 @@ def test_the_style_serves_print_dark_rooms_and_phones():
     assert used <= light
     assert light <= dark | {"--x"}
     assert "scroll-margin-top" in style, "a heading that a link leads to is not below the bar"
+
+
+def test_a_page_of_cut_outs_says_nothing_of_a_survey_that_it_has_not(inputs):
+    """Neither pixels that divide lenses, nor lists of candidates, nor a section on yield."""
+    of_set = dataclasses.replace(inputs, manifest=inputs.manifest.head(0))
+    ask = referee.QUESTIONS["Where is the independent hold-out?"]
+    assert "in HEALPix pixels of their own" in ask(inputs)[0]
+    (said,) = ask(of_set)
+    assert said.endswith("every lens of the set, and a third of its negatives.")
+    (said,) = referee.QUESTIONS["How many false positives does it cost?"](of_set)
+    assert said.endswith("on test negatives.")
+
+
+def test_a_reason_is_said_once(inputs):
+    reason = "not measurable: the finder has no embedding"
+    probe = {"name": answer.PROBE, "value": np.nan, "low": np.nan, "high": np.nan, "n": 0, "method": reason}
+    item = dataclasses.replace(answer.first(inputs), diagnostics=pd.DataFrame([probe]))
+    alone = dataclasses.replace(inputs, generations=[item])
+    words = [row[2] for row in answer.conditions(alone).rows if row[0] == "realism"]
+    assert words == [f"AUC of a linear probe: {reason}"]
+    assert measures_view(alone, "", [answer.PROBE]).rows == [[answer.PROBE, reason, "—", ""]]
+
+
+def test_a_map_with_a_negative_slope_has_one_sign():
+    made = {"method": "platt", "reason": None, "steps": None, "a": -0.5, "b": -0.5, "c": 1.0}
+    assert _map(made) == "logit P = 1 − 0.5 s"
+    assert _map({**made, "a": 0.5}) == "logit P = 1 + 0.5 s"
