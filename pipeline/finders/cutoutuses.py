@@ -75,6 +75,8 @@ def _uses(keys: NDArray[np.str_], names: NDArray[np.str_], seed: int, of: str) -
     """A third of the negatives for each use, by pixels of the sky (``keys``), or by their names where pixels are too
     few or too unequal for that; fewer than three negatives are all hosts, without which nothing is measured."""
     fewest = len(NEGATIVE_USES)
+    if not len(names):
+        return names
     if len(names) < fewest:
         log.warning("%s has %d negatives, fewer than %d: all are hosts, and no false-positive rate is measured",
                     of, len(names), fewest)  # fmt: skip

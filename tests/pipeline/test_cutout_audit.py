@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -431,7 +432,7 @@ def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, qu
     table.to_csv(path.parent / "objects.csv", index=False)
     audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
     lost = rows(at, "quarantine", "audit.blue-own")["reason"].to_list()
-    reason = "its PSF or noise is not known: it has no positive psf_fwhm_g_arcsec"
+    reason = "its PSF or noise is not known: it has no positive 'seeing'"
     assert lost == [f"own:o{row:03d}: {reason}" for row in (9, 12)]
     injections = rows(at, "set_injections")
     assert injections["host_psf_fwhm_nea_arcsec"].between(0.7, 1.4).all()
@@ -446,6 +447,31 @@ def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, qu
     assert set(lacking) < set(lost)
 
 
+def test_an_injection_that_no_table_can_hold_is_counted_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    path, at, whole = write_set(tmp_path / "set", 24, 4), project(tmp_path), cutoutaudit.contract_rows
+
+    def wrong(*given: Any, rows: int = 1) -> pa.Table:
+        made = whole(*given)
+        ratios = [2.0] * rows + made["lens_q"].to_pylist()[rows:]
+        return made.set_column(made.column_names.index("lens_q"), "lens_q", pa.array(ratios))
+
+    monkeypatch.setattr(cutoutaudit, "contract_rows", wrong)
+    made = audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    lost = rows(at, "quarantine", "audit.blue-own")
+    assert made.rejected == len(lost) == 1
+    assert "'lens_q' must be given, a number, in [0, 1]" in lost["reason"][0]
+    completeness = rows(at, "completeness")
+    marginal = (completeness["cell"] == "marginal") & (completeness["source_mag_bin"] == "all")
+    assert set(completeness[marginal]["n"]) == {len(rows(at, "set_injections"))} == {47}
+    forget(at, "blue-own")
+    monkeypatch.setattr(cutoutaudit, "contract_rows", partial(wrong, rows=48))
+    with pytest.raises(DataError, match=r"none of the 48 injections of own can be used: 'lens_q' must be given, a"):
+        audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    assert cards.slices(at.data, "scores") == []
+
+
 def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     path, at = write_set(tmp_path / "set", 24, 4), project(tmp_path)
     params.write(tmp_path, at.values, "test")
@@ -456,7 +482,7 @@ def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.Mo
     assert "'--cutouts and --describe' must be given together" in f"{refused.exception}{refused.output}"
     said = CliRunner().invoke(dhs, [*words, "--describe", str(path)], standalone_mode=False, catch_exceptions=False)
     assert "report: data/audits/blue-own.html" in said.output
-    assert "0 files or objects not used" in said.output
+    assert "0 files, objects or injections not used" in said.output
 
 
 def test_counts_are_those_that_spark_makes_of_the_surveys_grid(finished: Checkout) -> None:
