@@ -136,7 +136,7 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
 
 
 def _in_our_words(message: str) -> str:
-    return reduce(lambda text, words: re.sub(*words, text), _IN_OUR_WORDS, message)
+    return reduce(lambda text, words: re.sub(words[0], words[1], text), _IN_OUR_WORDS, message)
 
 
 def _place(error: Any) -> list[int | str]:
