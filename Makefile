@@ -30,6 +30,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | doctor
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	$(MLFLOW_HERE)
+	@$(DHS) prepare
 	@rm -f $(VENV)/.dev && touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
@@ -38,9 +39,10 @@ $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	$(MLFLOW_HERE)
+	@$(DHS) prepare
 	@touch $@ $(VENV)/.runtime
 
-setup: ## make .venv with the locked packages
+setup: ## make .venv with the locked packages, and compile
 	$(SAME_PYTHON)
 	@test -e $(VENV)/.runtime -a $(VENV)/.runtime -nt requirements.lock -a $(VENV)/.runtime -nt pyproject.toml || $(MAKE) --no-print-directory $(VENV)/.runtime
 

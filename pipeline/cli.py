@@ -71,6 +71,7 @@ _SECTIONS = {
         "verify": "lake",
         "lake": "upkeep",
         "server": "services",
+        "prepare": "services",
         "emr": "emr",
     },
 }

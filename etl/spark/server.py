@@ -6,6 +6,7 @@ with it), publishes the record, watches the clients' leases and ends when there 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _START_SECONDS = 300.0
 _STOP_SECONDS = 120.0
+_KEPT_UNUSED_SECONDS = 30 * 86_400.0
 _POLL_SECONDS = 1.0
 _LOG_LINES = 15
 _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
@@ -66,14 +68,14 @@ def require_awake(folder: Path, found: Record) -> None:
 
 
 def stop(folder: Path) -> bool:
-    """End the server of ``folder``; returns whether one ran."""
+    """End the server of ``folder``, and return once its process has ended; returns whether one ran."""
     if (found := record.living(folder)) is None:
         return False
     os.kill(found.pid, signal.SIGTERM)
     while (asleep := processes.stopped(found.pid)) is not None:
         os.kill(asleep, signal.SIGCONT)
     deadline = time.monotonic() + _STOP_SECONDS
-    while record.living(folder) is not None:
+    while processes.is_alive(found.pid, found.started):
         if time.monotonic() > deadline:
             raise LakeError(f"the Spark server (process {found.pid}) does not end: kill it (`kill -9 {found.pid}`)")
         time.sleep(0.1)
@@ -226,8 +228,18 @@ def _finish(machine: subprocess.Popen[bytes], draft: Path | None, classes: Path)
         return
     if machine.returncode in (0, 128 + signal.SIGTERM):
         draft.replace(classes)
+        _forget_unused(classes.parent)
     else:
         draft.unlink()
+
+
+def _forget_unused(folder: Path) -> None:
+    """Remove archives (200 MB each) that no server of this machine has used for a month: of environments that are gone,
+    and what killed servers left."""
+    for one in (*folder.glob("*.jsa"), *folder.glob(".*.jsa.*")):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - one.stat().st_mtime > _KEPT_UNUSED_SECONDS:
+                one.unlink()
 
 
 if __name__ == "__main__":

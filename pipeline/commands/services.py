@@ -23,6 +23,19 @@ def doctor() -> None:
 
 
 @click.command()
+def prepare() -> None:
+    """Do once what a first run would wait for; `make setup` does it.
+
+    It compiles the loops of injections and cut-outs, and starts Spark once on a survey of a few bricks in a temporary
+    folder, which archives Java's classes. Without it the first `dhs demo` does the same, and takes minutes more.
+    """
+    from pipeline.verbs.preparing import prepare
+
+    click.echo("Compiling, and starting Spark once, so that the first run need not (about a minute)")
+    prepare(enter())
+
+
+@click.command()
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Local port of the page.")
 def ui(port: int) -> None:
     """Open the MLflow page with this checkout's runs and the recorded runs of the reference system."""

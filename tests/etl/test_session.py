@@ -121,6 +121,16 @@ def test_an_idle_server_ends(tmp_path: Path) -> None:
     wait_until(lambda: not (data.spark / record.RECORD).exists())
 
 
+def test_archives_that_no_server_used_for_a_month_are_removed(tmp_path: Path) -> None:
+    kept, gone = ["used.jsa", ".used.jsa.12", "notes.txt"], ["unused.jsa", ".unused.jsa.34"]
+    for name in (*kept, *gone):
+        (tmp_path / name).touch()
+    for name in (*gone, "notes.txt"):
+        os.utime(tmp_path / name, (0, time.time() - 31 * 86_400))
+    server._forget_unused(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
 def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
     clients = [start(_COUNT, data.local, "one"), start(_COUNT, data.local, "two", **DEAD_PROXY)]
     assert [count(client) for client in clients] == ["7", "7"]

@@ -1,0 +1,70 @@
+"""What a first run would wait for, done once: loops are compiled, and Spark's classes archived."""
+
+from __future__ import annotations
+
+import compileall
+import logging
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from analysis.fitted.embedding import placed
+from etl.spark.session import stop_server
+from injection.config import IM1, GridParams
+from injection.experiment.hostset import Conditions, blank_sky
+from injection.experiment.hoststamps import host_stamps
+from injection.experiment.setting import Setting
+from lake.progress import track
+from lake.sky.survey import SURVEY
+from pipeline.project import params
+from pipeline.project.project import Project
+from pipeline.stage import run_stage
+from pipeline.verbs.rendering import examples
+
+_PACKAGES = ("analysis", "demo", "etl", "injection", "lake", "modeling", "pipeline")
+_SURVEY = "test"
+"""The smallest survey of ``params/``."""
+_STAGES = ("demo", "pool", "candidates", "negatives", "cutouts")
+"""Stages that start Spark, and those whose loops need a survey's files."""
+_PIXELS, _SEED = 101, 1
+
+
+def prepare(folder: Path) -> None:
+    """Run the first stages on a survey of a few bricks in a temporary folder, and some injections beside them.
+
+    Numba keeps what it compiles next to the modules, and Spark's server archives its classes when it ends. Nothing of
+    the project's data is touched.
+    """
+    for package in _PACKAGES:
+        compileall.compile_dir(folder / package, quiet=2)
+    with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place:
+        values = params.resolve(folder, _SURVEY)
+        params.write(Path(place), values, _SURVEY)
+        small = params.load(Path(place))
+        with ThreadPoolExecutor(1) as beside:
+            loops = beside.submit(compile_loops, small.section(GridParams, "grid"))
+            _run(small)
+            loops.result()
+
+
+def _run(small: Project) -> None:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what the stages say of that survey
+    try:
+        for stage in track(_STAGES, "Preparing"):
+            run_stage(small, stage, None)
+    finally:
+        logging.disable(before)
+        stop_server(small.data)
+
+
+def compile_loops(grid: GridParams) -> None:
+    """Inject a batch into blank sky, with noise of its own, and place some points as the report's picture does."""
+    plain = {"host_selection": IM1.selection, "lens_shape": IM1.lens_shape, "poisson_gain_e_per_nmgy": 150.0}
+    sky = Conditions(psf_fwhm_nea_arcsec=1.3, depth_mag=(24.0,) * len(SURVEY.bands))
+    setting = Setting.of(grid.model_copy(update=plain), blank_sky(sky, _PIXELS, IM1, _SEED, SURVEY), _SEED)
+    host_stamps(setting, setting.hosts.choose(1, _SEED, "prepare"))
+    setting.measured(examples(setting, grid.batch_size, {}))
+    placed(np.random.default_rng(_SEED).normal(size=(50, 8)), components=4, neighbours=10, seed=_SEED)

@@ -1,0 +1,52 @@
+"""What the installation does once: afterwards no stage of the pipeline compiles."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lake.root import cache
+from pipeline.project import params
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parents[2]
+MANIFEST, FINDER = "audit_70_15_15", "demo1"
+STAGES = {
+    **dict.fromkeys(("demo", "pool", "candidates", "negatives", "cutouts")),
+    "manifest": MANIFEST,
+    **dict.fromkeys(("train", "evaluate", "grid", "ingest", "completeness", "trials", "diagnose"), FINDER),
+}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> dict[str, str]:
+    """An environment in which nothing was compiled or archived."""
+    shutil.copytree(cache() / "jars", tmp_path / "cache" / "jars")
+    return {**os.environ, "DHS_CACHE": str(tmp_path / "cache"), "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+
+
+def dhs(environment: dict[str, str], *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "pipeline", *words], env=environment, check=True, cwd=HERE)
+
+
+def compiled(environment: dict[str, str]) -> set[str]:
+    return {path.name for path in Path(environment["NUMBA_CACHE_DIR"]).rglob("*.nbc")}
+
+
+def test_what_a_first_run_would_compile_is_compiled_before(fresh: dict[str, str], tmp_path: Path) -> None:
+    dhs(fresh, "prepare")
+    before, place = compiled(fresh), tmp_path / "survey"
+    assert len(before) > 50
+    assert len(list((tmp_path / "cache" / "classes").iterdir())) == 1
+    place.mkdir()
+    values = params.resolve(HERE, "test")
+    values["diagnose"]["feature_pictured"] = 40
+    params.write(place, values, "test")
+    for stage, name in STAGES.items():
+        dhs(fresh, "run", "--project", str(place), stage, *(["--name", name] if name else []))
+    dhs(fresh, "server", "--project", str(place), "stop")
+    assert compiled(fresh) == before
