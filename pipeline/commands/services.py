@@ -29,10 +29,12 @@ def prepare() -> None:
     It compiles the loops of injections and cut-outs, and starts Spark once on a survey of a few bricks in a temporary
     folder, which archives Java's classes. Without it the first `dhs demo` does the same, and takes minutes more.
     """
+    from pipeline.project import params
     from pipeline.verbs.preparing import prepare
 
     click.echo("Compiling, and starting Spark once, so that the first run need not (about a minute)")
-    prepare(enter())
+    folder = enter()
+    prepare(folder, params.resolve(folder, "test"))
 
 
 @click.command()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import compileall
 import logging
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,31 +21,27 @@ from injection.experiment.hoststamps import host_stamps
 from injection.experiment.setting import Setting
 from lake.progress import track
 from lake.sky.survey import SURVEY
-from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.verbs.rendering import examples
 
 _PACKAGES = ("analysis", "demo", "etl", "injection", "lake", "modeling", "pipeline")
-_SURVEY = "test"
-"""The smallest survey of ``params/``."""
 _STAGES = ("demo", "pool", "candidates", "negatives", "cutouts")
 """Stages that start Spark, and those whose loops need a survey's files."""
 _PIXELS, _SEED = 101, 1
 
 
-def prepare(folder: Path) -> None:
-    """Run the first stages on a survey of a few bricks in a temporary folder, and some injections beside them.
+def prepare(folder: Path, survey: Mapping[str, Any]) -> None:
+    """Run the first stages on a small survey in a temporary folder, and some injections beside them.
 
-    Numba keeps what it compiles next to the modules, and Spark's server archives its classes when it ends. Nothing of
-    the project's data is touched.
+    ``folder`` is the project's, ``survey`` the parameters of a survey of a few bricks. Numba keeps what it compiles
+    next to the modules, and Spark's server archives its classes when it ends. The project's data is not touched.
     """
     for package in _PACKAGES:
         compileall.compile_dir(folder / package, quiet=2)
-    with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place:
-        values = params.resolve(folder, _SURVEY)
-        params.write(Path(place), values, _SURVEY)
-        small = params.load(Path(place))
+    # A survey's folder is relative to the working directory.
+    with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place, chdir(place):
+        small = Project(Path(place), survey)
         with ThreadPoolExecutor(1) as beside:
             loops = beside.submit(compile_loops, small.section(GridParams, "grid"))
             _run(small)

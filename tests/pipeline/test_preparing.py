@@ -10,8 +10,7 @@ import pytest
 
 from lake.root import cache
 from pipeline.project import params
-
-pytestmark = pytest.mark.slow
+from pipeline.verbs import preparing
 
 HERE = Path(__file__).parents[2]
 MANIFEST, FINDER = "audit_70_15_15", "demo1"
@@ -37,6 +36,16 @@ def compiled(environment: dict[str, str]) -> set[str]:
     return {path.name for path in Path(environment["NUMBA_CACHE_DIR"]).rglob("*.nbc")}
 
 
+@pytest.mark.usefixtures("whole_stage")
+def test_the_project_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "_STAGES", ("demo",))
+    monkeypatch.chdir(tmp_path)
+    preparing.prepare(tmp_path, params.resolve(HERE, "test"))
+    assert Path.cwd() == tmp_path
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_what_a_first_run_would_compile_is_compiled_before(fresh: dict[str, str], tmp_path: Path) -> None:
     dhs(fresh, "prepare")
     before, place = compiled(fresh), tmp_path / "survey"
