@@ -7,7 +7,6 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ def prepare(folder: Path, survey: Mapping[str, Any]) -> None:
     """
     for package in _PACKAGES:
         compileall.compile_dir(folder / package, quiet=2)
-    # A survey's folder is relative to the working directory.
-    with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place, chdir(place):
-        small = Project(Path(place), survey)
+    with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place:
+        # A survey's own folder is relative to the working directory, which is the project's.
+        small = Project(Path(place), {**survey, "survey": {**survey["survey"], "folder": f"{place}/survey"}})
         with ThreadPoolExecutor(1) as beside:
             loops = beside.submit(compile_loops, small.section(GridParams, "grid"))
             _run(small)
