@@ -26,7 +26,7 @@ from analysis.records import (
     unmeasured,
 )
 from analysis.results.untouched import FEWEST
-from analysis.statistics.calibration import equal_width
+from analysis.statistics.calibration import equal_width, mean_gap
 from analysis.statistics.intervals import TABLE_LEVEL
 from lake.config import LensShares
 
@@ -141,6 +141,7 @@ class _Figures:
         self.columns = np.hstack([above, bins[:, None] == np.arange(_CALIBRATION_BINS)]).astype(np.float64)
         self.objects = self.columns.sum(axis=0)
         self.predicted = np.bincount(bins, probability, minlength=_CALIBRATION_BINS)
+        self.at_least_one = np.maximum(self.objects[len(self.names) :], 1.0)  # an empty bin has no gap
 
     def __call__(self, labels: Labels) -> dict[str, float]:
         lens = labels == 1
@@ -149,8 +150,7 @@ class _Figures:
         for name, hit, above in zip(self.names, held, self.objects, strict=False):
             found[f"recall/{name}"] = float(hit / lenses) if lenses else np.nan
             found[f"fpr/{name}"] = float((above - hit) / (len(lens) - lenses)) if lenses < len(lens) else np.nan
-        gap = np.abs(held[cut:] - self.predicted)  # over the objects of a bin; an empty one has none
-        found["ece"] = float(gap.sum() / len(lens))
+        found["ece"] = mean_gap(np.abs(held[cut:] - self.predicted) / self.at_least_one, self.objects[cut:])
         found["expected_over_observed"] = float(self.expected / lenses) if lenses else np.nan
         return found
 

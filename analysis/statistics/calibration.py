@@ -62,7 +62,13 @@ def adaptive_reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int,
 def calibration_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
     """The gap averaged with weights: `count` gives the ECE (dominated by negatives near 0 where lenses are rare),
     `positives` the error as the lenses see it; NaN if all are 0."""
-    return float(np.average(curve.gap, weights=weights)) if weights.any() else float("nan")
+    return mean_gap(curve.gap, weights)
+
+
+def mean_gap(gap: Floats, weights: NDArray[np.int64] | Floats) -> float:
+    """Gaps of bins averaged with weights; NaN if all are 0."""
+    total = float(weights.sum())
+    return float((gap * weights).sum() / total) if total else float("nan")
 
 
 def maximum_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
