@@ -14,7 +14,7 @@ from analysis.diagnostics.closure import BALANCED, LEFT_OUT, closed, failing, se
 from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Outcome
 from analysis.results.untouched import unjudged, unknown
-from analysis.statistics.thresholds import Threshold, from_rows
+from analysis.statistics.thresholds import Threshold, from_rows, why_not
 from lake.errors import DataError, not_one_of
 from lake.store import status
 from lake.store.stamps import StampStore
@@ -49,11 +49,13 @@ def closure(
     params = type(params).load({**params.model_dump(mode="json"), **given}, "diagnose")
     context = RunContext("diagnose", name, project)
     points = from_rows(context.read("thresholds", slices=[name]).to_pandas())
-    known = [point.threshold_id for point in points if point.measurable]
-    if params.closure_threshold not in known:
-        raise not_one_of("threshold", known, params.closure_threshold)
+    at, known = params.closure_threshold, [point.threshold_id for point in points]
+    if at not in known:
+        raise not_one_of("threshold", known, at)
+    if not points[known.index(at)].measurable:
+        raise DataError(f"the closure of {name} is not measured: {why_not(points, at)}")
     outcome = _measured(context, points, params, lenses)
-    return _rows(outcome, params.closure_threshold), failing(outcome)
+    return _rows(outcome, at), failing(outcome)
 
 
 def _measured(context: RunContext, points: Sequence[Threshold], params: Any, models: Path | None) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.diagnostics.missed_lenses import TABLE
 from analysis.diagnostics.subject import Subject
 from analysis.records import Outcome
-from lake.errors import DataError
+from analysis.statistics.thresholds import threshold_rows
+from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
 from pipeline.project.context import RunContext
 from pipeline.realism.cutoutdiagnostics import anchored
 from pipeline.realism.listedlenses import lens_table, true_lenses
 from pipeline.verbs import closing
-from tests.analysis.outcomes import measure
+from tests.analysis.outcomes import fixed, measure
 from tests.pipeline.checkout import project_in
 
 
@@ -76,3 +78,16 @@ def test_closure_without_known_lenses_says_what_to_do(
     context = RunContext("diagnose", "demo1", project_in(tmp_path, simulated=simulated))
     with pytest.raises(DataError, match=said):
         closing._measured(context, [], None, None)
+
+
+def test_closure_at_a_refused_threshold_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    why = "refused: 590 of 595 test negatives were trained or selected on"
+    points = [replace(fixed(np.zeros(100)), status="refused", reason=why)]
+    rows = pa.Table.from_pylist(threshold_rows(points, "c1", "demo1"))
+    monkeypatch.setattr(closing.status, "require_counts", lambda *given: None)
+    monkeypatch.setattr(RunContext, "read", lambda *given, **named: rows)
+    project = project_in(tmp_path)
+    with pytest.raises(DataError, match=f"closure of demo1 is not measured: p0.3 is {why}"):
+        closing.closure(project, "demo1", closure_threshold="p0.3")
+    with pytest.raises(ParameterError, match="'threshold' must be one of p0.3, got 'p0.9'"):
+        closing.closure(project, "demo1", closure_threshold="p0.9")
