@@ -89,5 +89,5 @@ def test_closure_at_a_refused_threshold_says_why(tmp_path: Path, monkeypatch: py
     project = project_in(tmp_path)
     with pytest.raises(DataError, match=f"closure of demo1 is not measured: p0.3 is {why}"):
         closing.closure(project, "demo1", closure_threshold="p0.3")
-    with pytest.raises(ParameterError, match="'threshold' must be one of p0.3, got 'p0.9'"):
+    with pytest.raises(ParameterError, match=r"'threshold' must be one of p0\.3, got 'p0\.9'"):
         closing.closure(project, "demo1", closure_threshold="p0.9")
