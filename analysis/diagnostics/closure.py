@@ -47,9 +47,9 @@ class Params(DiagnosticParams):
     """Resamples (lenses and hosts) behind the intervals."""
     closure_renderer_points: float = Field(2.5, gt=0)
     """Largest bias of completeness from the renderer (points)."""
-    closure_light_tolerance: float = Field(0.03, gt=0)
+    closure_light_tolerance: float = Field(0.015, gt=0)
     """Largest relative error (median over lenses) of the rendered light: of its total with and without sign, and of its
-    root of squares."""
+    root of squares; three times what the demo's two renderers differ by."""
     closure_host_points: float = Field(5.0, gt=0)
     """Largest bias of completeness from the hosts (points)."""
     closure_population_points: float = Field(5.0, gt=0)

@@ -32,6 +32,7 @@ def test_a_right_chain_closes():
     ("change", "link"),
     [
         ({"light": 1.1}, "light"),
+        ({"light": 1.024}, "light"),
         ({"own": -1.0}, "renderer"),
         ({"hosts": -1.5}, "hosts"),
         ({"grid": -1.5}, "population"),
