@@ -43,13 +43,23 @@ def run(modules: Iterable[ModuleType], subject: Subject) -> Outcome:
             part = module.conclude(subject, subject.params, merge("diagnose", parts))
         else:
             part = module.diagnose(subject, subject.params)
-        if getattr(module, "UNTOUCHED", False):
+        if on_untouched(module):
             part = unjudged(part, subject.unknown)
         name = _name(module)
         if part.diagnostic != name:
             raise invalid("diagnostic", f"'{name}', the name of its module", part.diagnostic)
         parts.append(part)
     return merge("diagnose", parts)
+
+
+def on_untouched(module: ModuleType) -> bool:
+    """Whether a diagnostic judges the finder on objects that it must not have seen."""
+    return bool(getattr(module, "UNTOUCHED", False))
+
+
+def named() -> dict[str, ModuleType]:
+    """Every diagnostic by the name of its module."""
+    return {_name(module): module for module in found()}
 
 
 def titles() -> dict[str, str]:

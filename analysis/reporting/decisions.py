@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.comparisons.crossmodel import Crossed, crossed, verdict
+from analysis.diagnostics import discovery
 from analysis.records import Status
 from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
 from analysis.reporting.declarations import Declared, Evidence, declared
@@ -29,6 +30,9 @@ EMBEDDING_PICTURE = "feature_space/umap"
 _DEPTH_BIN_MAG = 0.5
 _LEAST_DEPTH_BINS = 2
 _RECORDED = ("commands", "configuration", "seed", "code commit")
+_UNTOUCHED = "untouched_test_set"
+_ON_UNTOUCHED = ("evaluation", "closure")
+"""What measures the finder on objects that it must not have seen, beside the diagnostics that say so of themselves."""
 _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
 
 
@@ -66,9 +70,10 @@ def _decided(one: Declared, item: GenerationInputs, inputs: ReportInputs, known:
     evidence = one.evidence
     if evidence.measure is not None:
         name = evidence.measure.format(headline=inputs.params.headline_threshold_id)
-        if (why := _ungated(name, item.gates)) is not None:
+        row = measure(item.diagnostics, name)
+        if (why := _ungated(name, item.gates) or _unjudged(row, item.gates)) is not None:
             return _Found("NOT MEASURED", why)
-        return _of_measure(one, measure(item.diagnostics, name), name)
+        return _of_measure(one, row, name)
     if evidence.completeness_at is not None:
         return _of_completeness(one, item, evidence.completeness_at)
     if evidence.gates:
@@ -98,6 +103,13 @@ def _ungated(name: str, gates: pd.DataFrame) -> str | None:
     held = zip(gates["name"], gates["status"], gates["rule"], strict=True) if len(gates) else ()
     own = (str(rule) for gate, status, rule in held if status == "NOT MEASURED" and f"{name}/".startswith(f"{gate}/"))
     return next(own, None)
+
+
+def _unjudged(row: pd.Series | None, gates: pd.DataFrame) -> str | None:
+    """Why nothing is decided on a measure of objects that the finder must not have seen: it is not known which it has;
+    None if it is known, or the measure is of others, such as injections."""
+    of_such = {*_ON_UNTOUCHED, *(name for name, module in discovery.named().items() if discovery.on_untouched(module))}
+    return _ungated(_UNTOUCHED, gates) if row is not None and row.get("diagnostic") in of_such else None
 
 
 def _of_measure(one: Declared, row: pd.Series | None, name: str) -> _Found:
@@ -157,6 +169,8 @@ def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     if other is None:
         why = {"": "the network that it starts from is not known", _FRESH: f"it starts from {_FRESH}"}
         return _Found("NOT MEASURED", why.get(parent, f"{parent}, which it starts from, is not on this page"))
+    if unknown := [f"{one.name}: {why}" for one in (other, item) if (why := _ungated(_UNTOUCHED, one.gates))]:
+        return _Found("NOT MEASURED", "; ".join(unknown))
     if refusals := [f"{one.name} is {one.refusal}" for one in (other, item) if one.refusal]:
         return _Found("NOT MEASURED", "; ".join(refusals))
     (test,) = paired_auc_tests({parent: other.scores, item.name: item.scores}).to_dict("records")

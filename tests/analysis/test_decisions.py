@@ -73,6 +73,39 @@ def test_what_a_gate_refuses_decides_nothing(inputs):
 
 
 @pytest.mark.parametrize(
+    ("name", "measure", "diagnostic", "judged"),
+    [
+        ("retrain/auc", "auc", "evaluation", True),
+        ("anchors/recall", "anchors/recall/p0.5", "anchors", True),
+        ("closure/direction", "closure/whole/{}", "closure", True),
+        ("Q2.1", "bright_arcs/ceiling/p0.3", "bright_arcs", False),
+    ],
+)
+def test_nothing_is_decided_where_it_is_not_known_what_the_finder_has_seen(inputs, name, measure, diagnostic, judged):
+    """But on measures of injections."""
+    item, decided = inputs.generations[1], DECISIONS[name]
+    good = decided.threshold + (0.005 if decided.side == "above" else -0.005)
+    row = {
+        "run_id": "r",
+        "name": measure.format(inputs.params.headline_threshold_id),
+        "diagnostic": diagnostic,
+        "value": good,
+        "low": good - 0.001,
+        "high": good + 0.001,
+    }
+    others = item.diagnostics[item.diagnostics["name"] != row["name"]]
+    item = dataclasses.replace(item, diagnostics=pd.concat([others, pd.DataFrame([row])], ignore_index=True))
+    gates = item.gates[~item.gates["name"].isin(["untouched_test_set", "bright_arcs/ceiling"])]
+    why = "no scored object was trained on; for 840 objects it is not known whether the model was trained on them"
+    unknown = {"run_id": "r", "name": "untouched_test_set", "status": "NOT MEASURED", "rule": why}
+    for more, known in (([], True), ([unknown], False)):
+        held = pd.concat([gates, pd.DataFrame(more)], ignore_index=True)
+        found = verdicts(dataclasses.replace(item, gates=held), inputs)[name]
+        assert found.status == ("GO" if known or not judged else "NOT MEASURED")
+    assert (found.figures == why) == judged
+
+
+@pytest.mark.parametrize(
     ("side", "figure", "expected"),
     [
         ("above", (0.99, 0.985, 0.992), "GO"),
