@@ -169,7 +169,7 @@ def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     if other is None:
         why = {"": "the network that it starts from is not known", _FRESH: f"it starts from {_FRESH}"}
         return _Found("NOT MEASURED", why.get(parent, f"{parent}, which it starts from, is not on this page"))
-    if unknown := [f"{one.name}: {why}" for one in (other, item) if (why := _ungated(_UNTOUCHED, one.gates))]:
+    if unknown := [f"{one.name}: {rule}" for one in (other, item) if (rule := _ungated(_UNTOUCHED, one.gates))]:
         return _Found("NOT MEASURED", "; ".join(unknown))
     if refusals := [f"{one.name} is {one.refusal}" for one in (other, item) if one.refusal]:
         return _Found("NOT MEASURED", "; ".join(refusals))
