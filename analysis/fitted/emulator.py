@@ -14,7 +14,6 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
-from sklearn.model_selection import GroupKFold
 
 from analysis.fitted.emulatorbasis import Basis
 from lake.errors import DataError
@@ -139,6 +138,8 @@ def logit_interval(value: float, replicates: ArrayLike, clusters: int, level: fl
 
 def out_of_fold(radii: Floats, values: Floats, signs: Sequence[int], hosts: ArrayLike, detected: ArrayLike) -> Floats:
     """Probability (n) of each injection from a model that saw no injection into its host."""
+    from sklearn.model_selection import GroupKFold  # late: a second of imports, which no point of the emulator needs
+
     y, names = np.asarray(detected, dtype=np.int64), np.asarray(hosts, dtype=str)
     checked(names, y)
     basis, found = Basis.of(radii, values, signs), np.empty(len(y))

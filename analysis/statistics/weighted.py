@@ -13,6 +13,8 @@ from analysis.statistics.thresholds import Distribution
 
 Floats = NDArray[np.float64]
 
+_DENSE = 4
+"""Numbers up to so many times their count are looked up in an array, others are sorted first."""
 _MORE = 2.0
 """Trials of the rarer outcome that the variance of independent weighted trials is drawn towards, chosen for coverage
 (docs)."""
@@ -49,8 +51,13 @@ def clusters(names: ArrayLike) -> NDArray[np.int64]:
     values = np.asarray(names)
     if values.dtype.kind not in "iu":
         return np.array([known.setdefault(name, len(known)) for name in values.tolist()], dtype=np.int64)
-    _, first, back = np.unique(values, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[back]
+    if len(values) and not 0 <= values.min() <= values.max() <= _DENSE * len(values):
+        values = np.unique(values, return_inverse=True)[1]
+    first = np.full(values.max(initial=-1) + 1, len(values))
+    first[values[::-1]] = np.arange(len(values))[::-1]  # of several places the last one written stays
+    place = np.empty_like(first)
+    place[np.argsort(first)] = np.arange(len(first))  # numbers that do not occur come last
+    return place[values]
 
 
 def weighted_share(

@@ -262,9 +262,10 @@ def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
 
 
 def _judged(stored: StoredGrid, rows: pa.Table) -> dict[str, NDArray[Any]]:
-    """Hosts and scores of injections, in their order."""
+    """Hosts, as numbers, and scores of injections, in their order."""
     scores = _placed(stored.scores(), rows["injection_id"]).drop_columns("injection_id")
-    return _columns(rows.select(["galaxy_id", "detectable"])) | _columns(scores)
+    hosts = rows["galaxy_id"].combine_chunks().dictionary_encode().indices
+    return {"galaxy_id": arrays.values(hosts), **_columns(rows.select(["detectable"])), **_columns(scores)}
 
 
 def _columns(rows: pa.Table) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,7 @@ from analysis.results.reweighting import Denominator, Weights, reweighted
 from analysis.statistics.intervals import clustered
 from analysis.statistics.thresholds import Threshold, bootstrap_thresholds
 from analysis.statistics.uncertain import share_interval
-from analysis.statistics.weighted import effective_number, weighted_share
+from analysis.statistics.weighted import clusters, effective_number, weighted_share
 from injection.priors.registry import draw, load_prior
 from injection.priors.reweighting import THETA_E, Change, theta_e_shares
 from lake.sky.survey import SURVEY
@@ -203,6 +203,11 @@ def test_injections_without_weight_count_for_nothing() -> None:
     assert np.isnan([nothing.completeness, nothing.low, nothing.high]).all()
 
 
+@pytest.mark.parametrize("names", [[3, 0, 3, 7, 0], [10**15, -4, 10**15, 5], [7], [], ["b", "a", "b"], [2.5, 1.0, 2.5]])
+def test_clusters_are_numbered_in_the_order_in_which_they_appear(names: list[Any]) -> None:
+    assert clusters(np.array(names)).tolist() == pd.factorize(np.array(names))[0].tolist()
+
+
 def test_failed_injections_are_in_no_denominator_and_axes_can_be_told_apart() -> None:
     injections = found(grid("v1", 1), 2)
     injections.loc[injections.index % 2 == 0, "status"] = "failed"
@@ -297,7 +302,7 @@ def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> No
 
 @pytest.mark.usefixtures("whole_stage")
 def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself(tmp_path: Path) -> None:
-    """scipy.stats takes half a second; torch, scikit-learn and a JVM take longer."""
+    """pandas takes a quarter of a second, scipy.stats half a second; torch, scikit-learn and a JVM take longer."""
     code = """
 import sys, numpy as np
 import pipeline.experiment.reweighting
@@ -310,6 +315,7 @@ from analysis.statistics.weighted import weighted_share
 drawn = bootstrap_thresholds(np.arange(50) / 50, 0.3)
 assert weighted_share(np.arange(90) // 3, np.arange(90) / 90, np.ones(90), 0.5, drawn, 0.95).low > 0
 slow = {"scipy.stats", "scipy.optimize", "sklearn", "torch", "pyspark", "numba", "astropy", "matplotlib", "mlflow"}
+slow |= {"pandas", "pyarrow.dataset", "duckdb", "filelock"}
 print((slow | {"scipy.spatial", "analysis.fitted.propensity", "asyncio"}) & set(sys.modules))
 """
     source = Path(__file__).resolve().parents[2]

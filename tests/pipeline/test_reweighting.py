@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -108,6 +109,30 @@ def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) ->
     hit = filled.judged["probability"] > 0.5
     assert rows["completeness"][0] == pytest.approx((factor * hit).sum() / factor.sum())
     assert rows["cells"].to_list() == ["survey"]
+
+
+_MODULES = """
+import atexit, sys
+from pipeline.cli import main
+slow = {"pandas", "pyarrow.dataset", "scipy.stats", "sklearn", "numpy.f2py.crackfortran", "unittest"}
+atexit.register(lambda: print(sorted(slow & set(sys.modules)), file=sys.stderr))
+main()
+"""
+
+
+@pytest.mark.parametrize("asked", [
+    ("completeness",),
+    ("completeness", "--by", "theta_e,host_type", "--net", "--threshold", "p0.3"),
+    ("completeness", "--dual", "--min-support", "0.01", "--theta-e", "prior", "--weight", "survey"),
+    ("query", "select * from completeness where cell = 'marginal'"),
+    ("query", "select * from completeness_by_theta_e_depth"),
+], ids=" ".join)  # fmt: skip
+def test_questions_about_a_finished_grid_are_answered_without_slow_imports(
+    finished: Checkout, asked: tuple[str, ...]
+) -> None:
+    done = finished.run(sys.executable, "-c", _MODULES, *asked)
+    assert "p0.3" in done.stdout
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(("facts", "said"), [
