@@ -41,10 +41,10 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> pa.A
     return pa.Array.from_buffers(kind, len(values), [held, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def table(columns: Mapping[str, pa.Array | pa.ChunkedArray | NDArray[Any]]) -> pa.Table:
+def table(parts: Mapping[str, pa.Array | pa.ChunkedArray | NDArray[Any]]) -> pa.Table:
     """A table of columns that are Arrow's or NumPy's already."""
-    made = [one if isinstance(one, pa.Array | pa.ChunkedArray) else _column_of(one) for one in columns.values()]
-    return pa.Table.from_arrays(made, list(columns))
+    made = [one if isinstance(one, pa.Array | pa.ChunkedArray) else _column_of(one) for one in parts.values()]
+    return pa.Table.from_arrays(made, list(parts))
 
 
 def _column_of(column: NDArray[Any]) -> pa.Array:
@@ -68,6 +68,11 @@ def values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
         return np.from_dlpack(whole.cast(pa.uint8())).view(np.bool_)
     encoded = whole.dictionary_encode(null_encoding="encode")
     return np.array(encoded.dictionary.to_pylist(), dtype=object)[np.from_dlpack(encoded.indices)]
+
+
+def columns(rows: pa.Table) -> dict[str, NDArray[Any]]:
+    """The columns of a table by name (:func:`values`)."""
+    return {name: values(rows[name]) for name in rows.column_names}
 
 
 def of_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -124,7 +124,7 @@ class Filled:
         where = f"grid_id = '{grid_id}' AND generation = '{self.stored.evaluated}'"
         text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM {self.stored.view} WHERE {where}"
         bins = _placed(query(self.stored.root, text), self.rows["injection_id"])
-        return replace(self, judged={**self.judged, **_columns(bins.select(list(by)))})
+        return replace(self, judged={**self.judged, **arrays.columns(bins.select(list(by)))})
 
     def survey_factor(self, root: DataRoot) -> Floats:
         """Weight of each injection by the share of the survey's galaxies in its cell of seeing and depth.
@@ -263,13 +263,9 @@ def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
 
 def _judged(stored: StoredGrid, rows: pa.Table) -> dict[str, NDArray[Any]]:
     """Hosts, as numbers, and scores of injections, in their order."""
-    scores = _placed(stored.scores(), rows["injection_id"]).drop_columns("injection_id")
+    scores = _placed(stored.scores(), rows["injection_id"]).droparrays.columns("injection_id")
     hosts = rows["galaxy_id"].combine_chunks().dictionary_encode().indices
-    return {"galaxy_id": arrays.values(hosts), **_columns(rows.select(["detectable"])), **_columns(scores)}
-
-
-def _columns(rows: pa.Table) -> dict[str, NDArray[Any]]:
-    return {name: arrays.values(rows[name]) for name in rows.column_names}
+    return {"galaxy_id": arrays.values(hosts), **arrays.columns(rows.select(["detectable"])), **arrays.columns(scores)}
 
 
 def _placed(rows: pa.Table, injection_ids: pa.ChunkedArray) -> pa.Table:
@@ -295,7 +291,7 @@ def thresholds_of(
         why = "; ".join(dict.fromkeys(f"{point.threshold_id} is {point.reason}" for point in asked))
         raise DataError(f"{name} has no completeness: {why}")
     columns = ["negative_use", "probability", "trained_on"]
-    own = fixing(_columns(delta.read(root, "scores", columns, slices=[name], ordered=False)))
+    own = fixing(arrays.columns(delta.read(root, "scores", columns, slices=[name], ordered=False)))
     derived = [point for point in points if point.status == "measured"]
     drawn = {point.threshold_id: bootstrap_thresholds(own, point.target_fpr) for point in derived}
     return points, drawn, {point.threshold_id: both for point in derived if (both := unlisted_ends(own, point))}
