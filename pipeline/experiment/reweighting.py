@@ -263,7 +263,7 @@ def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
 
 def _judged(stored: StoredGrid, rows: pa.Table) -> dict[str, NDArray[Any]]:
     """Hosts, as numbers, and scores of injections, in their order."""
-    scores = _placed(stored.scores(), rows["injection_id"]).droparrays.columns("injection_id")
+    scores = _placed(stored.scores(), rows["injection_id"]).drop_columns("injection_id")
     hosts = rows["galaxy_id"].combine_chunks().dictionary_encode().indices
     return {"galaxy_id": arrays.values(hosts), **arrays.columns(rows.select(["detectable"])), **arrays.columns(scores)}
 
