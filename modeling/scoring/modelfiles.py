@@ -67,8 +67,13 @@ def module_call(module: torch.nn.Module) -> Callable[..., Any]:
         return held.to(weight.device, weight.dtype if held.is_floating_point() else held.dtype)
 
     def call(*given: NDArray[Any]) -> Any:
-        with torch.inference_mode():
-            return module(*map(ready, given))
+        try:
+            with torch.inference_mode():
+                return module(*map(ready, given))
+        except RuntimeError as error:
+            if "TorchScript" not in str(error):
+                raise
+            raise RuntimeError(str(error).strip().splitlines()[-1]) from error  # the others are a traceback
 
     return call
 

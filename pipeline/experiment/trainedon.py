@@ -33,17 +33,23 @@ def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
     own = (folder / FINDER).exists()
     if not (folder / LISTED).exists():
         return pa.nulls(rows.num_rows, pa.bool_()) if own else _of_checkpoint(folder, rows)
-    listed = read_listed(folder / LISTED)
-    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec if own else 1.0)
+    radius = read_finder(folder).trained_within_arcsec if own else 1.0
+    return seen_in_list(folder / LISTED, read_listed(folder / LISTED), rows, radius, "the manifest")
+
+
+def seen_in_list(path: Path, listed: pa.Table, rows: pa.Table, radius_arcsec: float, place: str) -> pa.Array:
+    """Which rows are in a list, by :func:`seen`; the others are null where it has objects with only an identifier, and
+    none of these is in ``place``: identifiers of another catalogue do not show that the rows were not seen."""
+    hit = seen(listed, rows, radius_arcsec)
     named = listed.filter(pc.is_null(listed["ra"]))
-    # Identifiers of another catalogue do not show that the rows were not seen.
     foreign = 0 if seen(named, rows, 1.0).any() else named.num_rows
     if foreign:
         log.warning(
-            "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
+            "%s: %d objects have only a galaxy_id, and none of these occurs in %s: leakage is not measured; "
             "give their ra and dec",
-            folder / LISTED,
+            path,
             foreign,
+            place,
         )
     return pa.array(hit, mask=~hit if foreign else None)
 
@@ -66,17 +72,19 @@ def read_listed(path: Path) -> pa.Table:
     """The list: ``galaxy_id`` (with or without the collection), or ``ra`` and ``dec`` in degrees, or both, per row."""
     try:
         rows = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types={"galaxy_id": pa.string()}))
-    except (OSError, pa.ArrowException) as error:
+        held = set(rows.column_names)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a list of training objects: {one_line(error)}") from error
-    held = set(rows.column_names)
     if "galaxy_id" not in held and not {"ra", "dec"} <= held:
         raise DataError(f"{path} must have a column galaxy_id, or ra and dec (degrees), got {', '.join(sorted(held))}")
-    columns = [_column(rows, name, path) for name in _COLUMNS]
-    ids, ra, dec = columns
+    if twice := [name for name in _COLUMNS if rows.column_names.count(name) > 1]:
+        raise DataError(f"{path} has columns of the same name: {', '.join(twice)}")
+    ids, ra, dec = (_column(rows, name, path) for name in _COLUMNS)
+    ids = pc.utf8_trim_whitespace(ids)
     placed = pc.and_(_in_range(ra, -180.0, 360.0), _in_range(dec, -90.0, 90.0))
     named = pc.fill_null(pc.not_equal(ids, ""), False)
     usable = pc.or_(placed, named)
-    lost = rows.num_rows - pc.sum(usable.cast(pa.int64())).as_py()
+    lost = rows.num_rows - usable.true_count
     if lost == rows.num_rows:
         raise DataError(f"none of the {rows.num_rows} rows of {path} has a galaxy_id or a position in degrees")
     if lost:

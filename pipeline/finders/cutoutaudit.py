@@ -47,7 +47,7 @@ from modeling.scoring.scorer import load_scorer
 from pipeline.experiment import cutouthosts
 from pipeline.experiment.cutouthosts import Labelled
 from pipeline.experiment.grids import fill_grid
-from pipeline.experiment.trainedon import read_listed, seen
+from pipeline.experiment.trainedon import read_listed, seen_in_list
 from pipeline.finders import cutoutuses
 from pipeline.finders.audit import TRIED, TrainedOn, require_one_score
 from pipeline.finders.cutouttables import contract_rows, figures_of, page_of, publish
@@ -145,7 +145,8 @@ def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labell
         logits[part] = scorer.score(found.get(objects[part]), None if conditions is None else conditions[part])
     if isinstance(scorer, ExternalScorer):
         scorer.refuse_undeclared_probabilities()
-    seen_, trained = _seen(request, found), _seen(request, found, "train")
+    seen_ = _seen(request, found)
+    trained = seen_ if request.trained_on else _seen(request, found, "train")
     return pd.DataFrame(
         {
             "checkpoint_id": scorer.checkpoint_id,
@@ -175,7 +176,9 @@ def _seen(request: Request, found: Labelled, purpose: str | None = None) -> pd.S
     if not placed:
         listed = listed.set_column(1, "ra", pa.nulls(listed.num_rows, pa.float64()))
         log.warning("some objects of %s have no ra and dec: leakage is measured by identifiers", found.described.name)
-    return pd.Series(seen(listed, rows, request.trained_on.within_arcsec), dtype="boolean")
+    path, radius = request.trained_on.path, request.trained_on.within_arcsec
+    hit = seen_in_list(path, listed, rows, radius, found.described.name)
+    return pd.Series(hit.to_pylist(), index=found.objects.index, dtype="boolean")
 
 
 def _remembered(request: Request, found: Labelled, purpose: str | None) -> NDArray[np.bool_] | None:

@@ -54,6 +54,24 @@ def test_torchscript_scores_and_is_known_by_its_bytes(tmp_path: Path) -> None:
     assert load_scorer(scripted(tmp_path / "mine.pt", 0.5)).checkpoint_id != found.checkpoint_id
 
 
+class Fixed(torch.nn.Module):
+    """It takes stamps of one size."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:, 0] * torch.ones(9, 9)).sum(dim=(1, 2))
+
+
+def test_torchscript_says_in_one_sentence_what_failed(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Fixed()).save(str(tmp_path / "fixed.pt"))
+    said = (
+        r"^finder fixed failed on 5 stamps: RuntimeError: RuntimeError: The size of tensor a \(8\) must match [^\n]*$"
+    )
+    with pytest.raises(DataError, match=said):
+        load_scorer(tmp_path / "fixed.pt").score(stamps(5))
+
+
 def test_onnx_takes_any_batch_or_its_own_and_conditions(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pixels, more = stamps(7), np.arange(14.0).reshape(7, 2) - 3.0

@@ -22,6 +22,9 @@ from lake.config import SurveyParams
 from lake.errors import DataError, ParameterError
 from modeling.scoring.finder import Contract
 from pipeline.experiment.cutouthosts import Labelled, read, setting_of
+from pipeline.finders import cutoutaudit
+from pipeline.finders.audit import TrainedOn
+from pipeline.finders.cutoutaudit import Request
 from pipeline.finders.cutoutuses import _uses, with_known_optics, with_uses
 from tests.cutoutsets import SIDE, described, write_set
 from tests.pipeline.checkout import project_in
@@ -142,3 +145,22 @@ def test_edges_without_a_host_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=said):
         setting_of(found, found.grid, 1, np.zeros(len(found.objects), dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("galaxy_id\no003\nDES J0123\n", [place == 3 for place in range(8)]),
+        ("galaxy_id\nDES J0123\n", [None] * 8),
+        ("ra,dec\n10,1\n", [None] * 8),
+    ],
+)
+def test_a_list_of_objects_that_cannot_be_compared_does_not_say_that_none_was_seen(
+    tmp_path: Path, text: str, known: list[bool | None]
+) -> None:
+    """Identifiers of another catalogue, or positions where the set has none."""
+    made = labelled(tmp_path)
+    (tmp_path / "list.csv").write_text(text)
+    request = Request("a:b", tmp_path, tmp_path, "a", trained_on=TrainedOn(tmp_path / "list.csv", 1.0))
+    seen = cutoutaudit._seen(request, made)
+    assert [None if pd.isna(value) else value for value in seen] == known

@@ -63,6 +63,8 @@ def test_a_row_may_have_either_and_what_has_neither_is_counted(
         ("ra,dec\n400,5\n,\n", "none of the 2 rows of .* has a galaxy_id or a position"),
         ("", "cannot be read as a list of training objects"),
         ("ra,dec\n1,2,3\n", "cannot be read as a list of training objects"),
+        ("galaxy_id\n", "none of the 0 rows of .* has a galaxy_id or a position"),
+        ("galaxy_id,galaxy_id\na,b\n", "has columns of the same name: galaxy_id"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -95,3 +97,15 @@ def test_identifiers_of_another_catalogue_do_not_measure_that_nothing_was_seen(
     assert seen_by(tmp_path, ROWS).to_pylist() == [True, None, None, None, None]
     (tmp_path / LISTED).write_text("galaxy_id,ra,dec\nDES J0123,200,5\n8796,201,5\n")
     assert seen_by(tmp_path, ROWS).to_pylist() == [False] * 5
+
+
+def test_spaces_about_an_identifier_hide_nothing(tmp_path: Path) -> None:
+    (tmp_path / FINDER).write_text('{"finder": "a.b:c"}')
+    (tmp_path / LISTED).write_text("galaxy_id\n b_2 \n")
+    assert seen_by(tmp_path, ROWS).to_pylist() == [False, True, False, False, False]
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("galaxy_id\na\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"list\.csv cannot be read as a list of training objects: "):
+        read_listed(tmp_path / "list.csv")
