@@ -10,6 +10,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from lake.config import Section
 from lake.errors import invalid
 
+INDICES = ("theta_e_index", "psf_index", "depth_index")
+"""Columns of injections that tell the cell of a grid."""
+
 
 class Quadrature(Section):
     """How finely lensed light is integrated over pixels."""

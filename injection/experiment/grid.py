@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from injection.config import GridParams
+from injection.config import INDICES, GridParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from injection.optics.declared import assumed_exponents
 from lake.errors import invalid
 from lake.sky.hashing import key_hash
 from lake.sky.survey import identity
-
-INDICES = ("theta_e_index", "psf_index", "depth_index")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from injection.config import GridParams, HostModel
-from injection.experiment.grid import INDICES, Plan
+from injection.config import INDICES, GridParams, HostModel
+from injection.experiment.grid import Plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from injection.experiment.stream import batches, run_batch

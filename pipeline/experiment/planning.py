@@ -9,8 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.statistics.planning import host_correlation, needed
-from injection.config import GridParams
-from injection.experiment.grid import INDICES
+from injection.config import INDICES, GridParams
 from lake.errors import DataError, not_one_of
 from pipeline.experiment.reweighting import counting, thresholds_of
 from pipeline.experiment.storedgrid import StoredGrid

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
 from lake.store.query import query
+from pipeline.experiment import reweighting
 from pipeline.experiment.reweighting import DUAL, Asked, Filled, completeness_under, drawn_from
 from pipeline.project import params
 from pipeline.project.outputs import grid_facts
@@ -142,6 +145,21 @@ def test_questions_about_a_finished_grid_are_answered_without_slow_imports(
 def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         drawn_from(facts, "x")
+
+
+def test_scores_are_put_beside_their_injections_whatever_their_order() -> None:
+    ids = pa.chunked_array([["i1", "i2"], ["i3"]])
+    hosts = pa.chunked_array([["b", "a"], ["b"]])
+    rows = pa.table({"injection_id": ids, "galaxy_id": hosts, "detectable": [True, None, False]})
+    scores = pa.table({"injection_id": ["i3", "i1"], "status": ["failed", "scored"], "probability": [None, 0.25]})
+    judged = reweighting._judged(Mock(scores=lambda: scores), rows)
+    assert judged["galaxy_id"].tolist() == [0, 1, 0]
+    assert judged["detectable"].tolist() == [True, None, False]
+    assert judged["status"].tolist() == ["scored", None, "failed"]
+    np.testing.assert_array_equal(judged["probability"], [0.25, np.nan, np.nan])
+    twice = pa.concat_tables([scores, scores])
+    with pytest.raises(DataError, match="an injection has more than one row"):
+        reweighting._judged(Mock(scores=lambda: twice), rows)
 
 
 def test_nothing_to_count_along_axes_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
