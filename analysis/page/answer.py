@@ -157,6 +157,8 @@ def _compared(gate: dict[Any, Any] | None, unit: str) -> str:
 
 
 def _figures(gate: dict[Any, Any]) -> str:
+    if pd.isna(gate["value"]):
+        return str(gate["rule"])
     value, low, high = (float("nan") if pd.isna(gate[key]) else float(gate[key]) for key in ("value", "low", "high"))
     bounds = "" if pd.isna(low) else f" [{low:+.3g}, {high:+.3g}]"
     return f"bias {value:+.3g}{bounds}, tolerance ±{float(gate['threshold']):.3g}"

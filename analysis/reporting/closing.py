@@ -75,5 +75,7 @@ def links_view(inputs: ReportInputs) -> TableView | None:
 
 
 def _cell(gate: pd.Series) -> str:
+    if pd.isna(gate["value"]):
+        return f"{gate['status']}: {gate['rule']}"
     digits = _DIGITS.get(gate["name"].rpartition("/")[2], 1)
     return f"{interval(gate['value'], gate['low'], gate['high'], digits)}: {gate['status']}"

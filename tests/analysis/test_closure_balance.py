@@ -14,6 +14,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from analysis.diagnostics.closure import Chain, _Links, closed, failing
 from analysis.diagnostics.closure_balance import Balance, balance, judged, standardised
+from analysis.page import answer
 from analysis.records import Measure
 from analysis.reporting import closing
 from analysis.reporting.views import interval
@@ -148,6 +149,16 @@ def test_the_page_shows_the_balance_of_each_link():
     gate = outcome.gates[-1]
     assert view.rows[-1][2] == "±0.25"
     assert view.rows[-1][3] == f"{interval(gate.value, gate.low, gate.high, 2)}: FAIL"
+
+
+def test_the_page_says_why_a_link_is_not_measured():
+    why = "refused: 590 of 595 test negatives were trained or selected on"
+    refused = [replace(point, status="refused", reason=why) for point in POINTS]
+    outcome = closed(made_up(np.random.default_rng(1)), refused, PARAMS, np.random.default_rng(2))
+    gates = pd.DataFrame([vars(gate) for gate in outcome.gates])
+    view = closing.links_view(SimpleNamespace(generations=[SimpleNamespace(name="demo1", gates=gates)]))
+    assert view.rows[1][3] == f"NOT MEASURED: bias of renderer: p0.3 is {why}"
+    assert answer._figures(gates.iloc[1].to_dict()) == f"bias of renderer: p0.3 is {why}"
 
 
 def simulated(seed, power=0.0, shift=0.0):
