@@ -91,9 +91,11 @@ def main() -> None:
         total += sum(timed(text, lambda text=text: query(project.data, text)) for text in _QUERIES)
         server.stop(project.data.spark)
         print(f"{made:,} injections from batches to completeness, views and intervals: {total:.1f} s")
-        os.chdir(source)
-        for command in _COMMANDS:
-            timed(command, lambda command=command: subprocess.run(command.split(), check=True, capture_output=True))
+        for of, folder in ((f"{made:,}", Path(place)), ("the demo", source)):
+            os.chdir(folder)
+            for command in _COMMANDS:
+                asked = [*command.split(), "--generation", name]
+                timed(f"{command} of {of}", lambda asked=asked: subprocess.run(asked, check=True, capture_output=True))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ class Filled:
             raise not_one_of("by", list(self.stored.axes), lacking[0])
         grid_id = self.rows["grid_id"][0].as_py() if self.rows.num_rows else ""
         where = f"grid_id = '{grid_id}' AND generation = '{self.stored.evaluated}'"
-        text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM {self.stored.view} WHERE {where}"
+        text = (
+            f"SELECT DISTINCT injection_id, {', '.join(by)} FROM {self.stored.view} WHERE {where} ORDER BY injection_id"
+        )
         bins = _placed(query(self.stored.root, text), self.rows["injection_id"])
         return replace(self, judged={**self.judged, **arrays.columns(bins.select(list(by)))})
 
