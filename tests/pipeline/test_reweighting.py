@@ -125,7 +125,7 @@ main()
 
 @pytest.mark.parametrize("asked", [
     ("completeness",),
-    ("completeness", "--by", "theta_e,host_type", "--net", "--threshold", "p0.3"),
+    ("completeness", "--by", "theta_e,host_type", "--threshold", "p0.3"),
     ("completeness", "--dual", "--min-support", "0.01", "--theta-e", "prior", "--weight", "survey"),
     ("query", "select * from completeness where cell = 'marginal'"),
     ("query", "select * from completeness_by_theta_e_depth"),
