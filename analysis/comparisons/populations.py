@@ -63,8 +63,9 @@ class Populations:
     embeds: bool = True
     """Whether the finder has an embedding"""
 
-    def why_not(self, names: tuple[str, ...], space: str, least: int) -> str | None:
-        """Why groups cannot be compared in a space, or None if they can: each has enough objects, with features."""
+    def why_not(self, names: tuple[str, ...], space: str, least: int, hosts: int = 1) -> str | None:
+        """Why groups cannot be compared in a space, or None if they can: each has enough objects, with features, that
+        show at least so many galaxies."""
         if space != TEXTURE and not self.embeds:
             return "the finder has no embedding"
         for name in names:
@@ -72,6 +73,8 @@ class Populations:
                 return self.absent.get(name, f"there are no {name}")
             if len(self.groups[name]) < least:
                 return f"{len(self.groups[name])} {name}, fewer than {least}"
+            if (shown := len(np.unique(self.groups[name].hosts))) < hosts:
+                return f"{name} of {shown} galaxy, fewer than {hosts}"
             if lost := int((~np.isfinite(self.groups[name].spaces[space])).any(axis=1).sum()):
                 return f"the {space} of {lost} of {len(self.groups[name])} {name} is not finite"
         return None

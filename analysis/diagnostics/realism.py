@@ -29,6 +29,8 @@ PAIRS = {
 }
 """Groups that are told apart. The first pair decides the gate; the others are controls."""
 HEADLINE = next(iter(PAIRS))
+_HOSTS = 2
+"""Fewest galaxies that a group shows: a fold of the probe leaves out whole ones."""
 _SAID = {EMBEDDING: "embedding of the network", TEXTURE: "texture features"}
 FIGURES = {
     "realism/ladder": Drawing(
@@ -75,13 +77,13 @@ def probed(groups: Populations, params: Params, rng: np.random.Generator) -> Out
     least = 2 * params.probe_folds
     measures: list[Measure] = []
     for name, pair in PAIRS.items():
-        why = groups.why_not(pair, EMBEDDING, least)
+        why = groups.why_not(pair, EMBEDDING, least, _HOSTS)
         if why is None:
             measures += linear_probe(name, groups.of(pair[0]), groups.of(pair[1]), EMBEDDING, params, rng)
         elif name == HEADLINE:
             measures.append(missing(f"realism/{name}/probe_auc", why))
     injected, real = PAIRS[HEADLINE]
-    if groups.why_not((injected, real), TEXTURE, least) is None:
+    if groups.why_not((injected, real), TEXTURE, least, _HOSTS) is None:
         measures += linear_probe(HEADLINE, groups.of(injected), groups.of(real), TEXTURE, params, rng)
     ladder = climbed(groups, params, rng)
     limit, what = params.probe_gate_auc, f"linear-probe AUC of {HEADLINE.replace('_', ' ')} in the {_SAID[EMBEDDING]}"

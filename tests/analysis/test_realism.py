@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,16 @@ def test_too_few_lenses_are_not_measured(diagnose):
     outcome = probed(Populations(few, made.absent, made.blocks), diagnose, np.random.default_rng(2))
     assert status(outcome, "realism/linear_probe") == "NOT MEASURED"
     assert measure(outcome, f"{HEADLINE}/probe_auc").method == "not measurable: 3 listed lenses, fewer than 8"
+
+
+def test_injections_into_one_galaxy_are_not_probed(diagnose):
+    """Whole hosts are left out of each fit: where all groups show one, nothing would be left."""
+    made = groups(np.random.default_rng(1))
+    alone = {held.INJECTIONS, held.BARE_HOSTS, held.LOW_OFFSET, held.HIGH_OFFSET}
+    one = {n: dataclasses.replace(g, hosts=np.full(len(g), "h0")) if n in alone else g for n, g in made.groups.items()}
+    outcome = probed(Populations(one, made.absent, made.blocks), diagnose, np.random.default_rng(2))
+    assert status(outcome, "realism/linear_probe") == "NOT MEASURED"
+    assert measure(outcome, f"{HEADLINE}/probe_auc").method == "not measurable: injections of 1 galaxy, fewer than 2"
 
 
 def test_hosts_are_never_split_between_folds(diagnose):
