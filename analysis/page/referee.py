@@ -125,7 +125,8 @@ def _paper_iv(inputs: ReportInputs) -> list[str]:
 def _hold_out(inputs: ReportInputs) -> list[str]:
     """The test split: how large, how separated."""
     if inputs.manifest.empty:
-        return [f"The test sample holds {_sizes(inputs)}: every lens of the set, and a third of its negatives."]
+        others = "the negatives that neither fix thresholds nor host injections"
+        return [f"The test sample holds {_sizes(inputs)}: every lens of the set, and {others}."]
     note = "No other lens sample is held out: the same list of candidates gave the lenses of training and test."
     return [f"The reported split holds {_sizes(inputs)}, in HEALPix pixels of their own. {note}"]
 

@@ -24,8 +24,6 @@ _ALWAYS = (
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
     "are too narrow wherever hosts are used more than once.",
-    "Negatives are not cleaned of unlisted lenses: figures at false-positive rates have ranges, in braces, from none "
-    "of them to the most that are declared.",
 )
 _REALISM = {
     "FAIL": "a linear probe separates injections from listed lenses in its feature space{hosts}. The gate does not say "
@@ -45,6 +43,10 @@ _SELECTED = (
 _LEFT_OUT = "{name} was trained on {seen:,} of the {of:,} negatives that {use}; these are left out."
 _USES = {"threshold_negatives": "are kept to fix its thresholds", "hosts": "are kept to host injections"}
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
+_DECLARED = (
+    "Negatives are not cleaned of unlisted lenses: figures at false-positive rates have ranges, in braces, from none "
+    "of them to the most that are declared."
+)
 _UNDECLARED = (
     "No number of unlisted lenses among the negatives is declared (evaluate.unlisted_lenses_per_negative): figures at "
     "false-positive rates hold if there are none. Each unlisted lens that is selected makes rates too high, and "
@@ -97,8 +99,8 @@ def _of_thresholds(item: GenerationInputs) -> Iterator[str]:
             counts = {"lenses": point.lenses_high, "negatives": point.negatives}
             expected = point.target_fpr * point.negatives
             yield _LENSES_ALONE.format(name=point.threshold_id, model=item.name, expected=expected, **counts)
-    if named and all(point.lenses_high is None for point in named):
-        yield _UNDECLARED
+    if named:
+        yield _UNDECLARED if all(point.lenses_high is None for point in named) else _DECLARED
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:

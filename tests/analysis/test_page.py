@@ -157,7 +157,7 @@ def test_a_page_of_cut_outs_says_nothing_of_a_survey_that_it_has_not(inputs):
     ask = referee.QUESTIONS["Where is the independent hold-out?"]
     assert "in HEALPix pixels of their own" in ask(inputs)[0]
     (said,) = ask(of_set)
-    assert said.endswith("every lens of the set, and a third of its negatives.")
+    assert said.endswith("every lens of the set, and the negatives that neither fix thresholds nor host injections.")
     (said,) = referee.QUESTIONS["How many false positives does it cost?"](of_set)
     assert said.endswith("on test negatives.")
 

@@ -146,6 +146,7 @@ def test_completeness_is_printed_with_its_range_or_the_page_says_that_none_is_de
     stored = pd.DataFrame(threshold_rows(fix_thresholds(FIXING, testing, undeclared), item.checkpoint_id, item.name))
     bare = replace(inputs, generations=[replace(item, thresholds=stored)])
     assert any("is declared (evaluate.unlisted_lenses_per_negative)" in line for line in limitations(bare))
+    assert not any("have ranges, in braces" in line for line in limitations(bare)), "none is declared"
     assert "{" not in reached(points(stored)["fpr5e-2@val"])
 
 
