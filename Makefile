@@ -85,6 +85,7 @@ bench: setup ## run the benchmarks (minutes, on an idle machine; after `make dem
 	@for name in analysis batches cutouts exclusion gpu injection lake_tables negatives pool stamps threads training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 	@echo "== etl"; $(VENV)/bin/python -m benchmarks.etl data/survey demo
 	@echo "== completeness"; $(VENV)/bin/python -m benchmarks.completeness
+	@echo "== queries"; $(VENV)/bin/python -m benchmarks.queries
 
 deps: setup-dev ## write MLproject and the data-model page
 	python -m pipeline.wiring
