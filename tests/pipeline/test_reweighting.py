@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from analysis.diagnostics.closure import diagnose
+from analysis.diagnostics.discovery import DiagnoseParams
+from analysis.records import UNMEASURED
 from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
 from lake.store.query import query
 from pipeline.experiment import reweighting
 from pipeline.experiment.reweighting import DUAL, Asked, Filled, completeness_under, drawn_from
 from pipeline.project import params
+from pipeline.project.context import RunContext
 from pipeline.project.outputs import grid_facts
+from pipeline.stages.diagnose import subject
 from pipeline.verbs.closing import closure
 from tests.pipeline.checkout import Checkout, project_in
 
@@ -58,14 +64,26 @@ def test_the_dual_prior_table_of_one_grid(finished: Checkout) -> None:
     assert "of 'v1', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
 
 
-def test_closure_is_measured_by_the_stage_and_by_the_command(finished: Checkout) -> None:
+def test_closure_is_measured_by_the_stage_and_by_the_command(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the few lenses of this survey that the network has not selected on it is refused by both."""
     project = params.load(finished.folder)
-    text = "select name, value from diagnostics where run_id = 'diagnose-demo1' and name like 'closure/%/p0.5'"
-    stored = {row["name"]: row["value"] for row in query(project.data, text).to_pylist()}
-    assert {"closure/true/p0.5", "closure/renderer/p0.5", "closure/hosts/all/p0.5"} <= set(stored)
-    rows, _ = closure(project, None)
+    text = "select value, method from diagnostics where run_id = 'diagnose-demo1' and name = 'closure/true/p0.5'"
+    (stored,) = query(project.data, text).to_pylist()
+    assert stored["value"] is None
+    why = stored["method"].removeprefix(UNMEASURED)
+    assert re.fullmatch(r"refused: \d+ of \d+ lenses outside the training split were trained or selected on", why)
+    with pytest.raises(DataError, match=f"the closure of demo1 is not measured: {why}"):
+        closure(project, "demo1")
+    monkeypatch.setattr("analysis.results.untouched.FEWEST", 1)
+    values = project.section(DiagnoseParams, "diagnose")
+    outcome = diagnose(subject(RunContext("diagnose", "demo1", project), values), values)
+    staged = {m.name: m.value for m in outcome.measures if m.name.endswith("/p0.5")}
+    assert {"closure/true/p0.5", "closure/renderer/p0.5", "closure/hosts/all/p0.5"} <= set(staged)
+    rows, _ = closure(project, "demo1")
     again = {row["name"]: row["value"] for row in rows.to_pylist()}
-    assert {name: again[name] for name in stored} == pytest.approx(stored)
+    assert {name: again[name] for name in staged} == pytest.approx(staged, nan_ok=True)
     page = (project.data.report / "index.html").read_text()
     assert "Bias of each link of the chain" in page
 
