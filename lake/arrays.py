@@ -1,7 +1,7 @@
-"""Arrow's arrays of Python's and NumPy's values, and the other way round, without pandas.
+"""Arrow's arrays from Python's and NumPy's values, and back, without pandas.
 
-Given any such value (`pa.array`, `pa.scalar`, `pa.table`, a comparison with a number or a text), for `to_numpy`, and
-when `pyarrow.dataset` is imported, pyarrow imports pandas. That takes a third of a short command's time.
+pyarrow imports pandas when it is given any such value (`pa.array`, `pa.scalar`, `pa.table`, a comparison with a number
+or a text), for `to_numpy`, and when `pyarrow.dataset` is imported. That takes a third of a short command's time.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def text(value: str) -> pa.Scalar:
 
 def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> pa.Array:
     """Numbers or truth values (rows); null where the mask is true. NaN stays a number."""
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # Arrow takes the bytes as they are
     held = None if mask is None else pa.py_buffer(np.packbits(~mask, bitorder="little"))
     if values.dtype == np.bool_:
         bits = pa.py_buffer(np.packbits(values, bitorder="little"))
@@ -54,12 +55,14 @@ def _column_of(column: NDArray[Any]) -> pa.Array:
 def values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """NumPy's array of a column of texts, numbers or truth values (read-only where it shares Arrow's memory).
 
-    Numbers are NaN where they are null; texts, and truth values of which some are null, are objects with None.
+    Numbers are NaN where they are null (integers are then of double precision); texts, and truth values of which some
+    are null, are objects with None.
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    whole = whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
     if pa.types.is_integer(whole.type) or pa.types.is_floating(whole.type):
         if whole.null_count:
-            whole = whole.cast(pa.float64()) if pa.types.is_integer(whole.type) else whole
+            whole = whole.cast(pa.float64(), safe=False) if pa.types.is_integer(whole.type) else whole
             whole = pc.fill_null(whole, numbers(np.array([np.nan]))[0].cast(whole.type))
         return np.from_dlpack(whole)
     if pa.types.is_boolean(whole.type):
@@ -82,9 +85,9 @@ def of_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _column(values: list[Plain]) -> pa.Array:
-    if any(isinstance(value, str) for value in values):
-        return texts(None if value is None else str(value) for value in values)
     absent = np.array([value is None or value != value for value in values], dtype=bool)
+    if any(isinstance(value, str) for value in values):
+        return texts(None if lost else str(value) for value, lost in zip(values, absent, strict=True))
     if absent.all():
         return pa.nulls(len(values), pa.float64())
     known = np.array([value for value in values if value is not None])

@@ -159,6 +159,6 @@ def _ordered(column: NDArray[Any]) -> tuple[list[Any], NDArray[np.intp]]:
     if column.dtype != object:
         known, places = np.unique(column, return_inverse=True)
         return known.tolist(), places
-    order = sorted(set(column.tolist()), key=lambda value: (value is None, value or ""))
+    order = sorted(set(column.tolist()), key=lambda value: (value is None, "" if value is None else value))
     place = {value: number for number, value in enumerate(order)}
     return order, np.array([place[value] for value in column.tolist()], dtype=np.intp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -33,8 +34,9 @@ def prepare() -> None:
     from pipeline.verbs.preparing import prepare
 
     click.echo("Compiling, and starting Spark once, so that the first run need not (about a minute)")
-    folder = enter()
-    prepare(folder, params.resolve(folder, "test"))
+    for name in ("SPARK_REMOTE", "DHS_SPARK"):  # only the project's own server leaves an archive here
+        os.environ.pop(name, None)
+    prepare(params.resolve(enter(), "test"))
 
 
 @click.command()

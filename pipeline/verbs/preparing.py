@@ -20,6 +20,7 @@ from injection.experiment.hoststamps import host_stamps
 from injection.experiment.setting import Setting
 from lake.progress import track
 from lake.sky.survey import SURVEY
+from pipeline.project.codecards import PROJECT
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.verbs.rendering import examples
@@ -27,20 +28,23 @@ from pipeline.verbs.rendering import examples
 _PACKAGES = ("analysis", "demo", "etl", "injection", "lake", "modeling", "pipeline")
 _STAGES = ("demo", "pool", "candidates", "negatives", "cutouts")
 """Stages that start Spark, and those whose loops need a survey's files."""
+_REMOTE = ("lake_uri", "work_uri", "shards_uri")
+"""Parameters that name places in an object store."""
 _PIXELS, _SEED = 101, 1
 
 
-def prepare(folder: Path, survey: Mapping[str, Any]) -> None:
+def prepare(survey: Mapping[str, Any]) -> None:
     """Run the first stages on a small survey in a temporary folder, and some injections beside them.
 
-    ``folder`` is the project's, ``survey`` the parameters of a survey of a few bricks. Numba keeps what it compiles
+    ``survey``: the parameters of a survey of a few bricks, whose places are not used. Numba keeps what it compiles
     next to the modules, and Spark's server archives its classes when it ends. The project's data is not touched.
     """
     for package in _PACKAGES:
-        compileall.compile_dir(folder / package, quiet=2)
+        compileall.compile_dir(PROJECT / package, quiet=2)
     with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place:
-        # A survey's own folder is relative to the working directory, which is the project's.
-        small = Project(Path(place), {**survey, "survey": {**survey["survey"], "folder": f"{place}/survey"}})
+        # Relative places are those of the working directory, which is the project's; base.yaml may name others.
+        here = {"folder": f"{place}/survey", "data_root": f"{place}/data", **dict.fromkeys(_REMOTE)}
+        small = Project(Path(place), {**survey, "survey": {**survey["survey"], **here}})
         with ThreadPoolExecutor(1) as beside:
             loops = beside.submit(compile_loops, small.section(GridParams, "grid"))
             _run(small)

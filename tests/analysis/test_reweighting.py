@@ -229,6 +229,8 @@ def test_a_failed_injection_of_which_it_is_not_known_is_not_detectable() -> None
     injections.loc[injections.index < 100, "detectable"] = None
     rows = answered(injections, Weights("v1", np.ones(N), 1.0), [HALF], {}, Denominator("detectable"))
     assert rows["n"].to_list() == [able]
+    told = answered(injections, Weights("v1", np.ones(N), 1.0), [HALF], {}, Denominator(by=("detectable",)))
+    assert told["detectable"].to_list() == [False, True, None]
 
 
 def test_no_injections_represent_nothing() -> None:

@@ -35,12 +35,26 @@ def test_nan_stays_a_number_in_a_column_and_becomes_null_in_rows() -> None:
     assert arrays.of_rows([{"x": np.nan}, {"x": 1.0}])["x"].to_pylist() == [None, 1.0]
 
 
+def test_numbers_of_any_bytes_and_size_are_those_of_pyarrow() -> None:
+    large = [2**60 + 1, None]
+    for kind in (pa.int64(), pa.uint64()):
+        assert arrays.values(pa.array(large, kind)).tolist()[0] == float(2**60 + 1)
+    for kind in (">i4", ">f8", "<f4"):
+        assert arrays.numbers(np.arange(3, dtype=kind)).to_pylist() == [0, 1, 2], "as of a FITS table"
+    fixed = np.frombuffer(np.arange(3.0).tobytes())
+    assert arrays.numbers(fixed).to_pylist() == [0, 1, 2], "read-only memory"
+    assert arrays.values(pa.array([1, None, 3, 4])[2:]).tolist() == [3, 4]
+    assert arrays.values(pa.array([True, None, False, True])[2:]).tolist() == [False, True]
+
+
 def test_texts_come_back_with_none_where_they_are_null() -> None:
     held = arrays.texts(["REX", None, "d\u00e9", "REX"])
     assert held.equals(pa.array(["REX", None, "d\u00e9", "REX"]))
     assert arrays.values(pa.chunked_array([held, held[:1]])).tolist() == ["REX", None, "d\u00e9", "REX", "REX"]
     assert arrays.values(held[:0]).tolist() == []
+    assert arrays.values(held.dictionary_encode()).tolist() == ["REX", None, "d\u00e9", "REX"]
     assert arrays.text("REX") == pa.scalar("REX")
+    assert arrays.of_rows([{"x": "REX"}, {"x": np.nan}])["x"].to_pylist() == ["REX", None]
 
 
 def test_rows_become_a_table_as_with_pyarrow() -> None:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lake.root import cache
+from pipeline.commands import services
 from pipeline.project import params
 from pipeline.verbs import preparing
 
@@ -40,8 +42,19 @@ def compiled(environment: dict[str, str]) -> set[str]:
 def test_the_project_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "_STAGES", ("demo",))
     monkeypatch.chdir(tmp_path)
-    preparing.prepare(tmp_path, params.resolve(HERE, "test"))
+    values = params.resolve(HERE, "test")
+    values["survey"] |= {"data_root": str(tmp_path / "lake of the project"), "lake_uri": "s3://no-such-bucket/lake"}
+    preparing.prepare(values)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_archive_is_made_by_a_server_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    monkeypatch.setenv("SPARK_REMOTE", "sc://elsewhere:15002")
+    monkeypatch.setenv("DHS_SPARK", "classic")
+    monkeypatch.setattr(preparing, "prepare", lambda _: held.append({"SPARK_REMOTE", "DHS_SPARK"} & set(os.environ)))
+    assert CliRunner().invoke(services.prepare, catch_exceptions=False).exit_code == 0
+    assert held == [set()]
 
 
 @pytest.mark.slow
