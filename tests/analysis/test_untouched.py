@@ -20,7 +20,7 @@ from analysis.reporting.facts import limitations
 from analysis.reporting.summary import curves, metrics
 from analysis.reporting.thresholds import headline
 from analysis.results.evaluation import evaluate
-from analysis.results.untouched import exposure, fixed_thresholds, negatives_for, unjudged, unknown, untouched
+from analysis.results.untouched import exposure, fixed_thresholds, fixing, negatives_for, unjudged, unknown, untouched
 from analysis.statistics import roc
 from analysis.statistics.thresholds import fix_thresholds, from_rows, threshold_rows
 from lake.sky.survey import SURVEY
@@ -137,6 +137,14 @@ def test_negatives_that_were_trained_on_fix_no_threshold():
     assert (point.negatives, point.test_negatives) == (250, 397)
     assert point.threshold == np.sort(FIXING[150:])[-13]
     assert len(negatives_for(both.assign(trained_on=None), "threshold")) == 400, "not known: none is left out"
+    columns = {name: both[name].to_numpy() for name in ("probability", "negative_use", "trained_on")}
+    for trained_on, left in (
+        (columns["trained_on"], 150),
+        (np.where(columns["trained_on"], True, None), 150),
+        (None, 0),
+    ):
+        every = np.broadcast_to(np.asarray(trained_on, dtype=object), len(both))
+        assert fixing({**columns, "trained_on": every}).tolist() == FIXING[left:].tolist(), "as of arrays"
     counts = {m.name: (m.value, m.n, m.method) for m in exposure(both)}
     assert counts["exposure/threshold_negatives/trained_on"] == (150.0, 400, "left out")
     assert counts["exposure/hosts/selected_on"] == (250.0, 400, "kept")

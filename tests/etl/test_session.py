@@ -131,6 +131,52 @@ def test_archives_that_no_server_used_for_a_month_are_removed(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
+def test_an_archive_that_a_server_starts_from_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though no other server has used it for a month."""
+    classes, started = tmp_path / "used.jsa", []
+    classes.touch()
+    os.utime(classes, (0, 0))
+    monkeypatch.setattr(server, "java", lambda: (Path("java"), "17"))
+    monkeypatch.setattr(server, "classpath", list)
+    monkeypatch.setattr(server.subprocess, "Popen", lambda command, **more: started.append(command))
+    server._launch(tmp_path, 1, "token", classes, ())
+    server._forget_unused(tmp_path)
+    assert classes.exists()
+    assert f"-XX:SharedArchiveFile={classes}" in started[0]
+
+
+_LINGERING = """
+import os, signal, socket, sys, time
+from pathlib import Path
+from etl.spark import record
+from lake import processes
+folder, told = Path(sys.argv[1]), []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+with socket.socket() as port:
+    port.bind(("127.0.0.1", 0))
+    port.listen()
+    me = os.getpid()
+    record.write(folder, record.Record(me, processes.identity(me), port.getsockname()[1], "token", "code"))
+    print("up", flush=True)
+    while not told:
+        time.sleep(0.01)
+(folder / record.RECORD).unlink()
+time.sleep(0.3)
+(folder / "archived").touch()
+"""
+
+
+@pytest.mark.usefixtures("whole_stage")
+def test_a_stopped_server_has_archived_its_classes(tmp_path: Path) -> None:
+    """It takes back its record first: who starts the next one at once would find no archive."""
+    with start(_LINGERING, tmp_path) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "up\n"
+        assert server.stop(tmp_path)
+        assert (tmp_path / "archived").exists()
+    assert not server.stop(tmp_path)
+
+
 def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
     clients = [start(_COUNT, data.local, "one"), start(_COUNT, data.local, "two", **DEAD_PROXY)]
     assert [count(client) for client in clients] == ["7", "7"]

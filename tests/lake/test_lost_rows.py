@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from lake.errors import DamagedError, LakeError, UnreachableError
 from lake.root import DataRoot
@@ -96,11 +97,19 @@ def test_only_what_was_read_is_called_lost(pinned: DataRoot, error: Exception, l
     assert isinstance(held.data_verdict(store, entry, error), DamagedError if lost else UnreachableError)
 
 
-def test_a_failure_to_read_rows_forgets_nothing(pinned: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("plain", "reader", "name"),
+    [(1, pq, "ParquetFile"), (0, DeltaTable, "to_pyarrow_table")],
+    ids=["its files", "its log may mark rows as deleted"],
+)
+def test_a_failure_to_read_rows_forgets_nothing(
+    pinned: DataRoot, monkeypatch: pytest.MonkeyPatch, plain: int, reader: object, name: str
+) -> None:
     def away(*arguments: object, **more: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(pq, "ParquetFile", away)
+    monkeypatch.setattr(delta, "_PLAIN_FILES", plain)
+    monkeypatch.setattr(reader, name, away)
     findings = verifying.check(project_of(pinned), deep=True)
     assert len(findings) == 2
     assert verifying.repair(project_of(pinned), findings) == []
