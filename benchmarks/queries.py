@@ -3,8 +3,7 @@
 Run in the folder of a finished demo (`make demo`), which stays as it is. Every command runs several times, in turn with
 its peers: a Python that only imports what a reader of Delta tables in Arrow imports (`pyarrow.dataset`, `deltalake`),
 and one in which DuckDB itself counts from the same files. Processor time, user and system, is the median; other
-programs hardly change it. A ratio of 1 to the first means that the command takes no
-longer than its imports would.
+programs hardly change it. A ratio of 1 to the first means that the command takes as long as these imports alone.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ class Columns(Protocol):
 
 
 _SIGMAS = 3.0
+_FPR = ("fpr_reached", "fpr_low", "fpr_high", "fpr_unlisted_low", "fpr_unlisted_high")
+_OF_POINT = ("threshold_id", "threshold", "status", *_FPR)
+"""What a row tells of its threshold"""
 _RANGE = ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound_high")
 
 
@@ -106,14 +109,7 @@ def reweighted(
                     "prior": weights.prior,
                     "population": f"{of.population}, net of bare hosts" if of.net else of.population,
                     **values,
-                    "threshold_id": point.threshold_id,
-                    "threshold": point.threshold,
-                    "status": point.status,
-                    "fpr_reached": point.fpr_reached,
-                    "fpr_low": point.fpr_low,
-                    "fpr_high": point.fpr_high,
-                    "fpr_unlisted_low": point.fpr_unlisted_low,
-                    "fpr_unlisted_high": point.fpr_unlisted_high,
+                    **{name: getattr(point, name) for name in _OF_POINT},
                     "completeness": found.completeness,
                     "low_95": found.low,
                     "high_95": found.high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -34,8 +35,10 @@ def prepare() -> None:
     from pipeline.verbs.preparing import prepare
 
     click.echo("Compiling, and starting Spark once, so that the first run need not (about a minute)")
-    for name in ("SPARK_REMOTE", "DHS_SPARK"):  # only the project's own server leaves an archive here
+    for name in ("SPARK_REMOTE", "DHS_SPARK"):  # only a server of this machine leaves an archive here
         os.environ.pop(name, None)
+    os.environ["DHS_SPARK_IDLE_SECONDS"] = "60"  # no project knows the server that a SIGKILL leaves
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server and the folder go on SIGTERM as on Ctrl-C
     prepare(params.resolve(enter(), "test"))
 
 

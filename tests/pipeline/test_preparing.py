@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from etl.spark import settings
 from lake.root import cache
 from pipeline.commands import services
 from pipeline.project import params
@@ -49,12 +51,33 @@ def test_the_project_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_archive_is_made_by_a_server_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = []
+    held: list[set[str]] = []
     monkeypatch.setenv("SPARK_REMOTE", "sc://elsewhere:15002")
     monkeypatch.setenv("DHS_SPARK", "classic")
     monkeypatch.setattr(preparing, "prepare", lambda _: held.append({"SPARK_REMOTE", "DHS_SPARK"} & set(os.environ)))
     assert CliRunner().invoke(services.prepare, catch_exceptions=False).exit_code == 0
     assert held == [set()]
+
+
+def test_a_terminated_preparation_leaves_no_server_and_a_killed_one_leaves_it_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, before = [], signal.getsignal(signal.SIGTERM)
+
+    def terminated(_: object) -> None:
+        held.append(settings.idle_seconds())
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            held.append("cleaned up")
+
+    monkeypatch.setenv("DHS_SPARK_IDLE_SECONDS", "600")
+    monkeypatch.setattr(preparing, "prepare", terminated)
+    try:
+        assert CliRunner().invoke(services.prepare).exit_code == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert held == [60.0, "cleaned up"]
 
 
 @pytest.mark.slow
