@@ -23,7 +23,6 @@ from lake.root import DataRoot
 from lake.store import cards, held
 from lake.store.cards import Slice
 
-Filters = Sequence[tuple[str, str, Any]]
 _PLAIN_FILES = 1
 """Reader version of tables whose rows are those in their files; later ones may mark rows as deleted."""
 
@@ -154,7 +153,6 @@ def read(
     name: str,
     columns: Sequence[str] | None = None,
     slices: Sequence[str | None] | None = None,
-    filters: Filters = (),
     at: str | None = None,
     ordered: bool = True,
 ) -> pa.Table:
@@ -166,9 +164,7 @@ def read(
     spec = tables.spec(name)
     wanted = list(columns or spec.names)
     needed = [*wanted, *(key for key in spec.key if ordered and key not in wanted)]
-    rows = pa.concat_tables(
-        [_read_slice(root, spec, entry, needed, filters) for entry in chosen(root, name, slices, at)]
-    )
+    rows = pa.concat_tables([_read_slice(root, spec, entry, needed) for entry in chosen(root, name, slices, at)])
     return rows.sort_by([(key, "ascending") for key in spec.key]).select(wanted) if ordered else rows
 
 
@@ -184,22 +180,22 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
     return cards.distinct(found)
 
 
-def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters) -> pa.Table:
+def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str]) -> pa.Table:
     table = open_pinned(root, entry)
     require_columns(entry.name, table, wanted)
     declared = spec.arrow_schema()
     schema = pa.schema([pa.field(name, declared.field(name).type) for name in wanted])
     try:
-        if filters or is_remote(root.table(spec.name)) or table.protocol().min_reader_version > _PLAIN_FILES:
-            return _through_dataset(table, entry.card.where, schema, filters)
+        if is_remote(root.table(spec.name)) or table.protocol().min_reader_version > _PLAIN_FILES:
+            return _through_dataset(table, entry.card.where, schema)
         parts = [_rows_of_file(path, entry.card.where, schema) for path in files(table, entry.card.where)]
     except (DeltaError, OSError, pa.ArrowInvalid, pa.ArrowSerializationError) as error:
         raise held.data_verdict(root, entry, error) from error
     return pa.concat_tables(parts or [pa.Table.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema.names)])
 
 
-def _through_dataset(table: DeltaTable, where: Mapping[str, str], schema: pa.Schema, filters: Filters) -> pa.Table:
-    conditions = [(column, "=", value) for column, value in where.items()] + list(filters)
+def _through_dataset(table: DeltaTable, where: Mapping[str, str], schema: pa.Schema) -> pa.Table:
+    conditions = [(column, "=", value) for column, value in where.items()]
     rows = table.to_pyarrow_table(columns=schema.names, filesystem=arrow_files(table), filters=conditions or None)
     return rows.select(schema.names).cast(schema)
 
