@@ -191,6 +191,12 @@ def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
     found = verdicts(refused, inputs)[name]
     assert found.status == "NOT MEASURED"
     assert found.figures == "demo2 is refused: 400 of 400 test lenses were trained or selected on"
+    unknown = {"run_id": "r", "name": "untouched_test_set", "status": "NOT MEASURED", "rule": "nobody knows"}
+    gates = pd.concat([first.gates[first.gates["name"] != unknown["name"]], pd.DataFrame([unknown])], ignore_index=True)
+    found = verdicts(item, dataclasses.replace(inputs, generations=(dataclasses.replace(first, gates=gates), second)))[
+        name
+    ]
+    assert (found.status, found.figures) == ("NOT MEASURED", "demo1: nobody knows")
     same = dataclasses.replace(item, scores=first.scores)
     found = verdicts(same, inputs)[name]
     assert found.status == "BORDERLINE"

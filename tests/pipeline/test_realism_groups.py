@@ -12,12 +12,14 @@ import pytest
 from analysis.comparisons.populations import EMBEDDING, INJECTIONS, LISTED, NEGATIVES, TIER_A
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
+from lake.errors import DataError
 from lake.sky.survey import BANDS, SURVEY
-from pipeline.realism import arcstamps, transplanting, truelenses
+from pipeline.realism import arcstamps, listedlenses, transplanting, truelenses
 from pipeline.realism import realism as groups
 from pipeline.realism.arcstamps import one_per_host
 from pipeline.realism.describing import keyed_order
-from pipeline.realism.ladder import distinct_hosts
+from pipeline.realism.ladder import RUNGS, distinct_hosts
+from pipeline.realism.listedlenses import lens_parameters
 from pipeline.realism.realism import NO_INJECTION, of_lenses, of_set, populations
 
 
@@ -200,12 +202,70 @@ def test_arcs_are_moved_from_lenses_that_the_finder_has_not_seen(monkeypatch, se
     objects, context = objects_of("a", seen), context_of(monkeypatch, VISIBLE)
     params = SimpleNamespace(transplant_tiers=("A",), transplant_pool=5, transplant_lenses=50)
     if seen == 16:
-        why = "refused: 16 of 25 test lenses were trained or selected on"
-        assert transplanting.transplants(context, objects, Store(), Blind(), params) == why
+        for kind, what in (("a", "lenses"), ("n", "negatives")):
+            why = f"refused: 16 of 25 test {what} were trained or selected on"
+            assert transplanting.transplants(context, objects_of(kind, seen), Store(), Blind(), params) == why
         return
     with pytest.raises(AskedError) as asked:
         transplanting.transplants(context, objects, Store(), Blind(), params)
     assert sorted(asked.value.args[0]) == [f"a{number:03d}" for number in range(seen, 25)]
+
+
+def true_lenses(monkeypatch, seen):
+    """Of twenty-five lenses of which all is known the finder has seen so many; the identifiers of all."""
+    ids = [f"t{number:02d}" for number in range(25)]
+    truth = pd.DataFrame({"galaxy_id": ids, "seen": np.arange(25) < seen, "arc_snr_r": np.arange(25.0)})
+    known = truelenses.TrueLenses(truth, pa.table({"lens_theta_e_arcsec": np.arange(25.0)}), np.zeros((25, 1, 1, 1)))
+    monkeypatch.setattr(truelenses.TrueLenses, "of", lambda *_: known)
+    return ids
+
+
+@pytest.mark.parametrize("seen", [0, 15, 16])
+def test_rungs_are_of_true_lenses_that_the_finder_has_not_seen(monkeypatch, seen):
+    ids, asked = true_lenses(monkeypatch, seen), []
+    for name, made in {"sample": VISIBLE, "of_grid": {}, "_bright_arcs": {}}.items():
+        monkeypatch.setattr(groups, name, lambda *_, made=made: made)
+    setting = SimpleNamespace(hosts=SimpleNamespace(ids=pa.array(["h1"])))
+    monkeypatch.setattr(groups, "scored_setting", lambda *_: setting)
+    monkeypatch.setattr(groups, "lens_hosts", lambda *_: (_ for _ in ()).throw(DataError("no lens has a host")))
+    monkeypatch.setattr(
+        groups, "ladder_groups", lambda *given: asked.append(given[3].truth["galaxy_id"].tolist()) or {}
+    )
+    stamps = SimpleNamespace(get=lambda rows: np.zeros((len(rows), 3, 16, 16), np.float32))
+    names = ("feature_per_group", "probe_injections", "ladder_lenses")
+    params = SimpleNamespace(probe_source_mag_max=24.0, **dict.fromkeys(names, 50))
+    rows = pa.table({"status": ["scored"], "src_mag_r": [20.0]})
+    found = populations(context_of(monkeypatch, rows), objects_of(), stamps, Blind(), params)
+    why = "refused: 16 of 25 lenses outside the training split were trained or selected on"
+    assert asked == ([] if seen == 16 else [ids[seen:]])
+    assert (found.why_not((RUNGS[0],), EMBEDDING, 5) == why) == (seen == 16)
+
+
+@pytest.mark.parametrize("seen", [0, 15, 16])
+def test_arcs_are_rendered_again_of_true_lenses_that_the_finder_has_not_seen(monkeypatch, seen):
+    ids, asked = true_lenses(monkeypatch, seen), []
+    setting = SimpleNamespace(again=lambda _: SimpleNamespace(images=None), grid=SimpleNamespace(sky_annulus_px=None))
+    context = context_of(monkeypatch, VISIBLE)
+    monkeypatch.setattr(arcstamps, "scored_setting", lambda *_: setting)
+    monkeypatch.setattr(arcstamps, "host_conditions", lambda *_: None)
+    monkeypatch.setattr(
+        arcstamps, "_rendered_again", lambda _, known, __: asked.append(known.truth["galaxy_id"].tolist()) or {}
+    )
+    arcstamps.arc_stamps(context, objects_of(), SimpleNamespace(get=len), SimpleNamespace(morphology_arcs=50))
+    assert asked == ([] if seen == 16 else [ids[seen:]])
+
+
+def test_lenses_that_injections_are_matched_to_are_those_that_the_finder_has_not_seen(monkeypatch):
+    true_lenses(monkeypatch, 20)
+    context = SimpleNamespace(root=None, survey=SimpleNamespace(collection="x"))
+    held = {"lens_theta_e_arcsec": [20.0, 21.0, 22.0, 23.0, 24.0]}
+    assert lens_parameters(context, objects_of()).to_dict("list") == {**held, "arc_snr": held["lens_theta_e_arcsec"]}
+    objects = objects_of("ab", 20)
+    monkeypatch.setattr(truelenses.TrueLenses, "of", lambda *_: None)
+    listed = objects[["galaxy_id"]].assign(theta_e_arcsec=np.arange(75.0))
+    monkeypatch.setattr(listedlenses, "listed", lambda _: listed)
+    found = lens_parameters(context, objects)["lens_theta_e_arcsec"].tolist()
+    assert found == [*range(20, 25), *range(45, 50)]
 
 
 def test_draws_follow_their_weights():
