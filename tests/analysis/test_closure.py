@@ -177,6 +177,20 @@ def test_injections_without_weight_are_no_population():
     assert status(outcome, "closure/renderer") == "PASS"
 
 
+def test_injections_count_by_their_parameters_and_by_their_hosts():
+    """Those without one of the weights are as if they were not there, however they are answered."""
+    chain, place = made_up(np.random.default_rng(1)), np.arange(4000)
+    lost = chain.grid.assign(all=place % 2, weight=place % 3)
+    few = chain.grid[(place % 2 > 0) & (place % 3 > 0)]
+    lost["probability"] = chain.grid["probability"].where(chain.grid.index.isin(few.index), 0.0)
+    few = few.assign(weight=place[few.index] % 3)
+    found, known = (
+        measure(closed(replace(chain, grid=grid), POINTS, PARAMS, np.random.default_rng(2)), "closure/population/p0.3")
+        for grid in (lost, few)
+    )
+    assert (found.value, found.n) == (pytest.approx(known.value), len(few))
+
+
 def test_light_that_is_right_on_average_only_is_named():
     """As of mirrored lenses: half of the arcs are too bright, half too faint."""
     light = np.where(np.arange(400) % 2, 1.1, 0.9)

@@ -168,9 +168,11 @@ def test_our_renderer_agrees_with_the_independent_one(sky: Sky) -> None:
 
 def test_a_wrong_width_of_the_psf_is_named(sky: Sky) -> None:
     """As if the catalogue's width were taken for another kind of width."""
-    lenses = sky.lenses
-    wide = lenses.truth.assign(**{f"psfsize_{band}": 1.15 * lenses.truth[f"psfsize_{band}"] for band in "grz"})
-    assert failures(linked(replace(sky, lenses=replace(lenses, truth=wide))))[0] == "light"
+    lenses, seen = sky.lenses, np.arange(60) % 7 == 0
+    widths = {f"psfsize_{band}": 1.15 * lenses.truth[f"psfsize_{band}"] for band in "grz"}
+    found = linked(replace(sky, lenses=replace(lenses, truth=lenses.truth.assign(seen=seen, **widths))))
+    assert failures(found)[0] == "light"
+    assert found.lenses["seen"].tolist() == seen.tolist()
 
 
 def test_wrong_fluxes_are_named(sky: Sky) -> None:

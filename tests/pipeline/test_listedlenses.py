@@ -22,6 +22,7 @@ from pipeline.project.context import RunContext
 from pipeline.realism.cutoutdiagnostics import anchored
 from pipeline.realism.listedlenses import lens_table, true_lenses
 from pipeline.verbs import closing
+from tests.analysis.chains import PARAMS, POINTS, made_up
 from tests.analysis.outcomes import fixed, measure
 from tests.pipeline.checkout import project_in
 
@@ -91,3 +92,22 @@ def test_closure_at_a_refused_threshold_says_why(tmp_path: Path, monkeypatch: py
         closing.closure(project, "demo1", closure_threshold="p0.3")
     with pytest.raises(ParameterError, match=r"'threshold' must be one of p0\.3, got 'p0\.9'"):
         closing.closure(project, "demo1", closure_threshold="p0.9")
+
+
+@pytest.mark.parametrize("models", [None, Path("models.csv")], ids=["true lenses", "modelled lenses"])
+def test_no_link_is_judged_where_it_is_not_known_what_the_finder_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path | None
+):
+    made = made_up(np.random.default_rng(1))
+    for name in ("load_scorer", "audit_manifest", "scored_setting", "read_models", "modelled", "require_truth"):
+        monkeypatch.setattr(closing, name, lambda *given: None)
+    for name in ("survey_chain", "self_chain"):
+        monkeypatch.setattr(closing, name, lambda *given: made)
+    monkeypatch.setattr(RunContext, "read", lambda *given, **named: None)
+    context = RunContext("diagnose", "demo1", project_in(tmp_path))
+    for seen, judged in ((False, True), (None, False)):
+        objects = pd.DataFrame({"seen_in_training": [seen]})
+        monkeypatch.setattr(closing, "scored_objects", lambda *_, objects=objects: objects)
+        outcome = closing._measured(context, POINTS, PARAMS, models)
+        held = {gate.status == "NOT MEASURED" for gate in outcome.gates if gate.name != "closure/light"}
+        assert held == {not judged}
