@@ -184,7 +184,7 @@ def planes(place: Arrays, what: str, group: Group, folder: Path, described: Desc
     both = list(zip(arrays, axes, strict=True))
     counts = {array.shape[along.index("object")] for array, along in both if "object" in along}
     if len(counts) > 1:
-        raise DataError(f"{group.name}: {what} of all bands must be of as many objects, got {sorted(counts)}")
+        raise DataError(f"{group.name}: {what} of all bands must be of equally many objects, got {sorted(counts)}")
     if counts == {0}:
         raise DataError(f"{group.name} holds {what} of no object")
 

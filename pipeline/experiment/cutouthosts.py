@@ -152,7 +152,9 @@ def _grid(known: Description, beside: Path, stamp_pixels: int | None, base: Grid
     if stamp_pixels is not None and largest >= half:
         raise invalid("grid.theta_e_arcsec", f"below half a stamp of {known.name} ({half:g} arcsec)", largest)
     if stamp_pixels is not None and grid.sky_annulus_px[0] >= side / 2.0:
-        raise invalid("grid.sky_annulus_px", f"from below half a stamp ({side / 2.0:g} pixels)", grid.sky_annulus_px)
+        raise invalid(
+            "grid.sky_annulus_px", f"a ring that begins below half a stamp ({side / 2.0:g} pixels)", grid.sky_annulus_px
+        )
     try:
         declared.assumed_exponents(known.imaging((1.0,) * len(known.bands)), grid)
     except ParameterError as error:
