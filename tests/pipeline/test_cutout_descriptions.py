@@ -52,7 +52,10 @@ def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], use
     ("changes", "said"),
     [
         ({"theta_e_arcsec": [0.8, 5.0]}, r"'grid\.theta_e_arcsec' must be below half a stamp of own \(4\.1 arcsec\)"),
-        ({"sky_annulus_px": [30, 40]}, r"'grid\.sky_annulus_px' must be a ring that begins below half a stamp \(20\.5 pixels\)"),
+        (
+            {"sky_annulus_px": [30, 40]},
+            r"'grid\.sky_annulus_px' must be a ring that begins below half a stamp \(20\.5 pixels\)",
+        ),
         ({"psf_moffat_beta": [3.0, 3.0, 3.0]}, r"grid of own: 'psf_moffat_beta' .* \(g, i\) or one for all, .* `grid`"),
     ],
 )
