@@ -59,5 +59,5 @@ class _Unread(ModuleType):
                     held["__loader__"].exec_module(self)
                 finally:
                     del held[_BEGUN]
-                self.__class__ = ModuleType
+                self.__class__ = ModuleType  # type: ignore[assignment]
         return ModuleType.__getattribute__(self, name)
