@@ -51,6 +51,7 @@ def clusters(names: ArrayLike) -> NDArray[np.int64]:
     values = np.asarray(names)
     if values.dtype.kind not in "iu":
         return np.array([known.setdefault(name, len(known)) for name in values.tolist()], dtype=np.int64)
+    values = values.astype(np.int64)  # of small or unsigned kinds the largest plus one need not be a number
     if len(values) and not 0 <= values.min() <= values.max() <= _DENSE * len(values):
         values = np.unique(values, return_inverse=True)[1]
     first = np.full(values.max(initial=-1) + 1, len(values))

@@ -208,6 +208,14 @@ def test_clusters_are_numbered_in_the_order_in_which_they_appear(names: list[Any
     assert clusters(np.array(names)).tolist() == pd.factorize(np.array(names))[0].tolist()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int32, np.uint64])
+def test_clusters_are_numbers_of_any_kind(kind: type) -> None:
+    names = np.array([np.iinfo(kind).max, 3, np.iinfo(kind).max, 0], kind)
+    assert clusters(names).tolist() == [0, 1, 0, 2]
+    assert clusters(np.repeat(names, 100))[::100].tolist() == [0, 1, 0, 2], "looked up in an array"
+    assert clusters(names[:0]).tolist() == []
+
+
 def test_failed_injections_are_in_no_denominator_and_axes_can_be_told_apart() -> None:
     injections = found(grid("v1", 1), 2)
     injections.loc[injections.index % 2 == 0, "status"] = "failed"
