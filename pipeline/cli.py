@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from lake import gc_tuning, late
+from lake import gc_tuning
 from lake.errors import did_you_mean
 from pipeline.commands.opening import PROJECT
 
@@ -140,7 +140,6 @@ def main() -> None:
     # And pydantic does not read the metadata of every installed package to look for plugins of its own.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc_tuning.search_seldom()
-    late.install()
     _ensure_home()
     try:
         for argument in sys.argv[1:]:

@@ -135,7 +135,7 @@ def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) ->
 _MODULES = """
 import atexit, sys
 from pipeline.cli import main
-slow = {"pandas", "pyarrow.dataset", "scipy.stats", "sklearn", "numpy.f2py.crackfortran", "unittest"}
+slow = {"pandas", "pyarrow.dataset", "scipy.stats", "sklearn"}
 atexit.register(lambda: print(sorted(slow & set(sys.modules)), file=sys.stderr))
 main()
 """
