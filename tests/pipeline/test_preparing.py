@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from etl.spark import settings
+from lake.config import SurveyParams
 from lake.root import cache
 from pipeline.commands import services
 from pipeline.project import params
+from pipeline.project.project import Project
 from pipeline.verbs import preparing
 
 HERE = Path(__file__).parents[2]
@@ -48,6 +50,21 @@ def test_the_project_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
     values["survey"] |= {"data_root": str(tmp_path / "lake of the project"), "lake_uri": "s3://no-such-bucket/lake"}
     preparing.prepare(values)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_small_survey_has_no_place_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever parameters name one."""
+    asked: list[Project] = []
+    monkeypatch.setattr(preparing, "_run", asked.append)
+    monkeypatch.setattr(preparing, "compile_loops", lambda _: None)
+    monkeypatch.setattr(preparing.compileall, "compile_dir", lambda *_, **__: None)
+    values = params.resolve(HERE, "test")
+    named = [name for name in SurveyParams.model_fields if name.endswith("_uri")]
+    values["survey"] |= dict.fromkeys(named, "s3://no-such-bucket/place")
+    preparing.prepare(values)
+    assert {"lake_uri", "work_uri", "shards_uri"} <= set(named)
+    assert [name for name in named if getattr(asked[0].survey, name) is not None] == []
+    assert asked[0].data.lake_uri is None
 
 
 def test_the_archive_is_made_by_a_server_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
