@@ -21,7 +21,16 @@ _OWN = ("closure", *REALISM, *BUDGET)
 _GATES = {"trivial": ("beats_trivial_features",)}
 """Gates whose names do not begin like the measures of their diagnostic."""
 _ORDER = (
-    *("split_balance", "masked_pixels", "flux_check", "annulus", "annulus_scoring", "shortcuts", "trivial"),
+    *(
+        "split_balance",
+        "masked_pixels",
+        "flux_check",
+        "host_noise",
+        "annulus",
+        "annulus_scoring",
+        "shortcuts",
+        "trivial",
+    ),
     *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise"),
     *("bright_arcs", "poisson", "clipping", "core_suppression", "host_pairs", "sensitivity"),
 )

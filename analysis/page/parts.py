@@ -27,7 +27,7 @@ _RANKING = (
     *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
     *("recall", "lens_recall", "precision", "exposure"),
 )
-_DATA = ("split", "masked", "flux_ratio", "annulus")
+_DATA = ("split", "masked", "flux_ratio", "host_noise", "annulus")
 _PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "calibrated", closing.GROUP)
 """Groups of measures (the first part of their names) that have their place, whichever diagnostic made them."""
 _COMPLETENESS = (

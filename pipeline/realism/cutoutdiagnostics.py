@@ -31,6 +31,7 @@ _LEAST = 5
 _FITTED = ("annulus", "shortcuts", "trivial")
 _NAMING = {"kind", "reference", "grading"}
 """Columns of a set's table by which spectroscopic lenses and known contaminants are recognised."""
+_NOISE = ["galaxy_id", "sky_sigma_mad_nmgy", "sky_sigma_psfdepth_nmgy"]
 _IN_PIXELS = ("core_radius_pixels", "aperture_radius_pixels", "comparison_annuli_pixels")
 
 
@@ -52,7 +53,7 @@ def diagnosed(
     objects = _halved(found, scores)
     learned = objects[objects["split"] != "val"].groupby(["split", "label"]).size()
     lenses = objects[objects["label"] == 1]
-    wanted = ["masked_pixels", *(["realism"] if injected and len(lenses) else [])]
+    wanted = ["masked_pixels", "host_noise", *(["realism"] if injected and len(lenses) else [])]
     if len(learned) == _CLASSES and learned.min() >= _LEAST:
         wanted += _FITTED
     modules = [module for module in discovery.found() if module.__name__.rpartition(".")[2] in wanted]
@@ -77,6 +78,7 @@ def diagnosed(
         params=params,
         stamps=found.get,
         populations=populations,
+        injections=pd.DataFrame() if injected is None else injected[1].select(_NOISE).to_pandas(),
     )
     outcomes = [discovery.run(modules, subject)]
     if _NAMING & set(found.objects):

@@ -10,6 +10,7 @@ from scipy import stats
 from analysis.diagnostics import annulus
 from analysis.diagnostics.annulus import annulus_comparison
 from analysis.diagnostics.flux_check import flux_check
+from analysis.diagnostics.host_noise import host_noise
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.split_balance import split_balance
@@ -51,6 +52,21 @@ def test_fluxes_are_nanomaggies(galaxies, diagnose):
     less = flux_check(features, catalogue * 1.25, SURVEY, diagnose).findings[0].text
     assert "beyond the tolerance" in less
     assert "neighbours" not in less, "neighbours take no light away"
+
+
+def test_the_noise_of_hosts_is_that_of_their_depth():
+    hosts = pd.DataFrame({"galaxy_id": [f"h{k}" for k in range(40)], "sky_sigma_psfdepth_nmgy": 0.01})
+    right = host_noise(pd.concat(2 * [hosts.assign(sky_sigma_mad_nmgy=np.linspace(0.009, 0.014, 40))]))
+    assert status(right, "host_noise") == "PASS"
+    assert measure(right, "host_noise").n == 40
+    assert measure(right, "host_noise").value == pytest.approx(1.15)
+    assert "depth and pixels agree" in right.findings[0].text
+    for factor in (1 / 300, 2.1):
+        wrong = host_noise(hosts.assign(sky_sigma_mad_nmgy=0.01 * factor))
+        assert status(wrong, "host_noise") == "FAIL"
+        assert "a map of variances taken for inverse variances" in wrong.findings[0].text
+    for nothing in (pd.DataFrame(), hosts.assign(sky_sigma_mad_nmgy=np.nan)):
+        assert status(host_noise(nothing), "host_noise") == "NOT MEASURED"
 
 
 def test_annuli_far_from_the_galaxy_agree(diagnose):

@@ -152,6 +152,9 @@ def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Proj
     assert scores["seen_in_training"].isna().all()
     gates = rows(at, "gates", "evaluate-blue-own").set_index("name")["status"]
     assert gates["untouched_test_set"] == "NOT MEASURED", "nobody knows what the finder was trained on"
+    noise = rows(at, "gates", "diagnose-blue-own").set_index("name").loc["host_noise"]
+    assert noise["status"] == "PASS"
+    assert noise["value"] == pytest.approx(1.0, abs=0.1)
     assert points["lenses_high"].isna().all(), "the range of the survey's negatives is not that of the set's"
 
 
