@@ -273,16 +273,19 @@ def test_a_copied_data_folder_has_its_own_figures(root: DataRoot, caplog: pytest
     copy = DataRoot.of(shutil.copytree(root.local, root.local.parent / "a copy é"))
     before = {path: path.read_bytes() for path in (root.local / "mlflow" / "artifacts").rglob("*") if path.is_file()}
     with caplog.at_level(logging.INFO):
-        pictured(copy, "second.png", b"second")
+        both = {"figures/first.png": b"first", "figures/second.png": b"second"}
+        results.log_headline(copy, "demo1", Result("generation", {}, files=both))
     assert "the data folder was moved or copied" in caplog.text
     assert before == {p: p.read_bytes() for p in (root.local / "mlflow" / "artifacts").rglob("*") if p.is_file()}
     for place, names in ((copy, {"first.png", "second.png"}), (root, {"first.png"})):
         run = only(RunStore(place), source="trained", stage="generation").info
         assert run.artifact_uri.startswith((place.mlflow_database.parent / "artifacts").resolve().as_uri())
         assert {path.name for path in figures(run.artifact_uri)} == names
+    pictured(copy, "second.png", b"second")
+    assert before == {p: p.read_bytes() for p in (root.local / "mlflow" / "artifacts").rglob("*") if p.is_file()}
     shutil.rmtree(root.local)
     run = only(RunStore(copy), source="trained", stage="generation").info
-    assert len(list(figures(run.artifact_uri))) == 2
+    assert [path.name for path in figures(run.artifact_uri)] == ["second.png"]
 
 
 def figures(artifact_uri: str) -> Iterator[Path]:
