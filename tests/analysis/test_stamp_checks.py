@@ -61,7 +61,10 @@ def test_the_noise_of_hosts_is_that_of_their_depth():
     assert measure(right, "host_noise").n == 40
     assert measure(right, "host_noise").value == pytest.approx(1.15)
     assert "depth and pixels agree" in right.findings[0].text
-    for factor in (1 / 300, 2.1):
+    bright = host_noise(hosts.assign(sky_sigma_mad_nmgy=0.023))
+    assert status(bright, "host_noise") == "WARN"
+    assert "light fills their annulus" in bright.findings[0].text
+    for factor in (1 / 300, 0.49, 11):
         wrong = host_noise(hosts.assign(sky_sigma_mad_nmgy=0.01 * factor))
         assert status(wrong, "host_noise") == "FAIL"
         assert "a map of variances taken for inverse variances" in wrong.findings[0].text
