@@ -20,12 +20,11 @@ from injection.experiment.hoststamps import host_stamps
 from injection.experiment.setting import Setting
 from lake.progress import track
 from lake.sky.survey import SURVEY
-from pipeline.project.codecards import PROJECT
+from pipeline.project.codecards import PACKAGES, PROJECT
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.verbs.rendering import examples
 
-_PACKAGES = ("analysis", "demo", "etl", "injection", "lake", "modeling", "pipeline")
 _STAGES = ("demo", "pool", "candidates", "negatives", "cutouts")
 """Stages that start Spark, and those whose loops need a survey's files."""
 _REMOTE = ("lake_uri", "work_uri", "shards_uri")
@@ -39,7 +38,7 @@ def prepare(survey: Mapping[str, Any]) -> None:
     ``survey``: the parameters of a survey of a few bricks, whose places are not used. Numba keeps what it compiles
     next to the modules, and Spark's server archives its classes when it ends. The project's data is not touched.
     """
-    for package in _PACKAGES:
+    for package in PACKAGES:
         compileall.compile_dir(PROJECT / package, quiet=2)
     with tempfile.TemporaryDirectory(prefix="dhs-prepare-", ignore_cleanup_errors=True) as place:
         # Relative places are those of the working directory, which is the project's; base.yaml may name others.
