@@ -24,7 +24,7 @@ _STAT_START = 19
 """Place of the start time among the fields after the command in Linux's ``/proc/<pid>/stat`` (proc(5), field 22)."""
 
 _POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
 """How long a module may take to end after Ctrl-C or SIGTERM before it is killed."""
 
 
@@ -95,9 +95,9 @@ def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str,
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the module too
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE_SECONDS)
+                process.wait(PATIENCE_SECONDS)
         if process.poll() is None:
-            _kill_started(process.pid)
+            end_started(process.pid)
             process.kill()
             process.wait()
         raise
@@ -162,8 +162,8 @@ def _await_end(links: list[tuple[int, int | None]]) -> None:
         time.sleep(_POLL_SECONDS)
     if callable(signal.getsignal(signal.SIGTERM)):  # a block of `stoppable`, which may end in order
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_PATIENCE_SECONDS)
-    _kill_started(os.getpid())
+        time.sleep(PATIENCE_SECONDS)
+    end_started(os.getpid())
     os._exit(1)
 
 
@@ -176,14 +176,14 @@ def _parent_of(pid: int) -> int | None:
         return None
 
 
-def _kill_started(pid: int) -> None:
+def end_started(pid: int) -> None:
     """End what a process started, but not what has a session of its own: with SIGTERM, then with SIGKILL."""
     own = os.getsid(0)
     started = [each for each in psutil.Process(pid).children(recursive=True) if _session(each) == own]
     for process in started:
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             process.terminate()
-    end = time.monotonic() + _PATIENCE_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while any(runs(process.pid) for process in started) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS / 4)
     for process in started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import click
 
@@ -29,8 +30,15 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
     run_stage(project(), stage, generation if named is None else named.partition("@")[2])
 
 
+def _jobs(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option --jobs."""
+    told = "How many stages run at once, where they do not wait for each other; each has its own memory."
+    return click.option("--jobs", type=click.IntRange(1), default=default, show_default=True, metavar="N", help=told)
+
+
 @click.command()
-def demo() -> None:
+@_jobs(2)
+def demo(jobs: int) -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
     from pipeline.finders.reproduce import closing_words, reproduce
     from pipeline.project import params as parameters
@@ -39,22 +47,23 @@ def demo() -> None:
     if not (folder / parameters.FILE).exists():
         parameters.write(folder, parameters.resolve(folder, "demo"), "demo")
     place = parameters.load(folder)
-    reproduce(place)
+    reproduce(place, jobs=jobs)
     click.echo(closing_words(place))
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
+@_jobs(1)
 @click.argument("targets", nargs=-1, type=click.UNPROCESSED, metavar="[TARGETS AND OPTIONS OF dvc repro]...")
-def repro(targets: tuple[str, ...]) -> None:
+def repro(jobs: int, targets: tuple[str, ...]) -> None:
     """Run what is not up to date: `dvc repro` that also repairs what kills and lost tables left behind.
 
     It removes locks of killed processes (also DVC's own lock file, if a kill damaged it) and sees that a table is lost.
     Without arguments, stages that do not depend on a failed one still run.
-    Examples: dhs repro; dhs repro report; dhs repro --force grid@demo1
+    Examples: dhs repro; dhs repro --jobs 2; dhs repro report; dhs repro --force grid@demo1
     """
     from pipeline.finders.reproduce import reproduce
 
-    reproduce(project(), *targets)
+    reproduce(project(), *targets, jobs=jobs)
 
 
 @click.group()

@@ -10,26 +10,38 @@ from pathlib import Path
 import psutil
 
 from analysis.config import ReportParams
-from lake.errors import DarkHaloError
+from lake.errors import DarkHaloError, invalid
 from lake.files import atomic
 from lake.processes import run_bound, runs
+from pipeline.finders.jobs import make
 from pipeline.project.context import forget_lost_tables, require_places
 from pipeline.project.project import Project
 
 
-def reproduce(project: Project, *targets: str) -> None:
+def reproduce(project: Project, *targets: str, jobs: int = 1) -> None:
     """``dvc repro`` without the cards of lost tables, which shows DVC what is missing, and the locks of the dead.
 
-    Without targets, stages that do not depend on a failed one still run: one finder does not hold up another.
+    Without targets, and with several stages at once, stages that do not depend on a failed one still run: one finder
+    does not hold up another. ``targets`` may be options of ``dvc repro`` too, but not with several at once.
     """
+    if jobs > 1 and (options := [target for target in targets if target.startswith("-")]):
+        raise invalid("jobs", f"1 with options of dvc repro ({', '.join(options)})", jobs)
     require_places(project, None)
     forget_lost_tables(project.data)
     forget_dead_locks(project.folder / ".dvc" / "tmp" / "rwlock")
     _allow_no_git(project.folder)
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if run_bound(project.folder, "dvc", "repro", *(targets or ["--keep-going"]), environment={"PATH": path}):
-        raise DarkHaloError("the pipeline stopped; fix the error above and run it again: it resumes where it stopped")
+    if jobs > 1:
+        failed = make(project.folder, targets, jobs, {"PATH": path})
+    elif run_bound(project.folder, "dvc", "repro", *(targets or ["--keep-going"]), environment={"PATH": path}):
+        failed = ["the pipeline"]
+    else:
+        failed = []
+    if failed:
+        raise DarkHaloError(
+            f"{', '.join(failed)} stopped; fix the error above and run it again: it resumes where it stopped"
+        )
 
 
 def _allow_no_git(folder: Path) -> None:
@@ -73,7 +85,8 @@ def _running_dvc(folder: Path) -> set[int]:
     """Processes of DVC that work in a folder or below it."""
     found = set()
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        named = any(Path(word).name == "dvc" for word in process.info["cmdline"] or ())
+        # The second is a process of `pipeline.finders.jobs`.
+        named = any(Path(word).name in ("dvc", "--multiprocessing-fork") for word in process.info["cmdline"] or ())
         if named and process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder.resolve()):
             found.add(process.pid)
     return found

@@ -88,7 +88,7 @@ def test_a_signal_is_raised_once_the_module_and_what_it_started_have_ended(
     (tmp_path / "runner.py").write_text(
         "import pathlib, psutil\n"
         "from lake import processes\n"
-        "processes._PATIENCE_SECONDS = 0.5\n"
+        "processes.PATIENCE_SECONDS = 0.5\n"
         "try:\n"
         "    with processes.stoppable():\n"
         "        processes.run_bound(pathlib.Path(), 'stubborn', environment={})\n"
@@ -164,7 +164,7 @@ def test_what_a_process_started_may_end_in_order(tmp_path: Path) -> None:
     (tmp_path / "child.sh").write_text("trap 'touch ended; exit' TERM\ntouch started\nwhile :; do sleep 0.05; done\n")
     with subprocess.Popen(["sh", "-c", "sh child.sh & wait"], cwd=tmp_path) as parent:
         wait_until((tmp_path / "started").exists)
-        processes._kill_started(parent.pid)
+        processes.end_started(parent.pid)
         assert (tmp_path / "ended").exists()
 
 

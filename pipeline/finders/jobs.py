@@ -1,0 +1,134 @@
+"""Stages that do not wait for each other run side by side, each made by DVC in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from multiprocessing import get_context
+from pathlib import Path
+
+from lake.errors import DarkHaloError, one_line
+from lake.processes import PATIENCE_SECONDS, end_started, end_with_parent
+
+log = logging.getLogger(__name__)
+
+
+def make(folder: Path, targets: Sequence[str], jobs: int, environment: Mapping[str, str]) -> list[str]:
+    """Bring the targets' stages up to date, as many at once as ``jobs``; returns those that failed.
+
+    Without targets those of dvc.yaml, each with what it depends on. Stages that do not depend on a failed one still
+    run. On Ctrl-C, and on a signal that raises SystemExit, the stages have ended before that is raised.
+    """
+    needs = _needs(folder, targets)
+    depth = _depth(needs)
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    ready: list[str] = []
+    running: dict[Future[str | None], str] = {}
+    failed: list[str] = []
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (dict(environment),)) as pool:
+        try:
+            while True:
+                # First what most others wait for, one after the other: those decide when all is done.
+                ready = sorted([*ready, *sorter.get_ready()], key=lambda stage: -depth[stage])
+                while ready and len(running) < jobs:
+                    stage = ready.pop(0)
+                    running[pool.submit(_make, folder, stage)] = stage
+                if not running:
+                    return failed
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    stage = running.pop(ended)
+                    if problem := ended.result():
+                        log.error("%s: %s", stage, problem)
+                        failed.append(stage)
+                    else:
+                        sorter.done(stage)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the stages too
+                wait(running, PATIENCE_SECONDS)
+            end_started(os.getpid())
+            raise
+
+
+def _needs(folder: Path, targets: Sequence[str]) -> dict[str, list[str]]:
+    """The stages to bring up to date, in DVC's order, and for each those that it needs."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    try:
+        with Repo(str(folder.resolve())) as repo:
+            graph = get_active_graph(repo.index.graph)
+            plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+            return {stage.addressing: [one.addressing for one in graph.successors(stage)] for stage in plan}
+    except DvcException as error:
+        raise DarkHaloError(f"DVC cannot read this project: {one_line(error)}") from error
+
+
+def _depth(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many stages wait for each other after each: the length of the longest chain."""
+    depth = dict.fromkeys(needs, 0)
+    for stage in reversed(list(needs)):  # DVC's order has what a stage needs before it
+        for needed in needs[stage]:
+            depth[needed] = max(depth[needed], depth[stage] + 1)
+    return depth
+
+
+def _begin(environment: Mapping[str, str]) -> None:
+    """Prepare a process for :func:`_make`."""
+    end_with_parent()
+    os.environ.update(environment)
+    # Ctrl-C ends the stage, which gets it from the terminal; DVC then says here that the stage failed.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    # After every stage: which files to add to git, and how to let DVC do that.
+    logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
+
+
+def _make(folder: Path, stage: str) -> str | None:
+    """Have DVC bring one stage up to date whose dependencies are; returns what went wrong."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with _labelled(stage.rpartition(":")[2]):
+        try:
+            # Others hold DVC's lock for moments, between and not while stages run.
+            with Repo(str(folder.resolve()), _wait_for_lock=True) as repo:
+                repo.reproduce(stage, single_item=True)
+        except DvcException as error:
+            return one_line(error.__cause__ or error)
+    return None
+
+
+@contextmanager
+def _labelled(label: str) -> Iterator[None]:
+    """What this process and those it starts print in the block goes to standard error, each line with a label."""
+    reading, writing = os.pipe()
+    held = [os.dup(1), os.dup(2)]
+
+    def copy() -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in filter(bytes.strip, lines):
+                os.write(held[1], f"{label}: ".encode() + line.rstrip(b"\n") + b"\n")
+
+    copier = threading.Thread(target=copy)
+    copier.start()
+    try:
+        for own in (1, 2):
+            os.dup2(writing, own)
+        os.close(writing)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for own, former in zip((1, 2), held, strict=True):
+            os.dup2(former, own)
+        copier.join()
+        for former in held:
+            os.close(former)
