@@ -9,13 +9,19 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lake.errors import DarkHaloError, one_line
 from lake.processes import PATIENCE_SECONDS, end_started, end_with_parent
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -26,53 +32,74 @@ def make(folder: Path, targets: Sequence[str], jobs: int, environment: Mapping[s
     Without targets those of dvc.yaml, each with what it depends on. Stages that do not depend on a failed one still
     run. On Ctrl-C, and on a signal that raises SystemExit, the stages have ended before that is raised.
     """
-    needs = _needs(folder, targets)
+    from dvc.exceptions import DvcException
+
+    try:
+        with _opened(folder) as repo:
+            return _make_all(repo, _planned(repo, targets or [str(folder / "dvc.yaml")]), jobs, environment)
+    except DvcException as error:
+        raise DarkHaloError(f"DVC could not go on: {one_line(error)}") from error
+    except BrokenProcessPool as error:
+        raise DarkHaloError(
+            "a process of DVC was killed: see whether memory is short, and run the command again with --jobs 1"
+        ) from error
+
+
+def _opened(folder: Path) -> Repo:
+    """DVC's view of the project, which waits for DVC's lock: others hold it for moments, not while stages run."""
+    from dvc.repo import Repo
+
+    return Repo(str(folder.resolve()), _wait_for_lock=True)
+
+
+def _planned(repo: Repo, targets: Sequence[str]) -> dict[Stage, list[Stage]]:
+    """The stages to bring up to date, in DVC's order, and for each those that it needs."""
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    graph = get_active_graph(repo.index.graph)
+    return {stage: list(graph.successors(stage)) for stage in plan_repro(graph, collect_stages(repo, targets))}
+
+
+def _make_all(repo: Repo, needs: Mapping[Stage, list[Stage]], jobs: int, environment: Mapping[str, str]) -> list[str]:
     depth = _depth(needs)
     sorter = TopologicalSorter(needs)
     sorter.prepare()
-    ready: list[str] = []
-    running: dict[Future[str | None], str] = {}
+    ready: list[Stage] = []
+    running: dict[Future[str | None], Stage] = {}
     failed: list[str] = []
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (dict(environment),)) as pool:
         try:
-            while True:
-                # First what most others wait for, one after the other: those decide when all is done.
+            while sorter.is_active():
+                # First the one with the longest chain of others behind it, which decides when all is done.
                 ready = sorted([*ready, *sorter.get_ready()], key=lambda stage: -depth[stage])
-                while ready and len(running) < jobs:
+                if ready and len(running) < jobs:
                     stage = ready.pop(0)
-                    running[pool.submit(_make, folder, stage)] = stage
-                if not running:
-                    return failed
-                for ended in wait(running, return_when=FIRST_COMPLETED).done:
-                    stage = running.pop(ended)
-                    if problem := ended.result():
-                        log.error("%s: %s", stage, problem)
-                        failed.append(stage)
+                    with repo.lock:
+                        changed = stage.changed()
+                    if changed:
+                        running[pool.submit(_make, repo.root_dir, stage.addressing)] = stage
                     else:
+                        log.info("%s is up to date", stage.addressing)
                         sorter.done(stage)
+                elif running:
+                    for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                        stage = running.pop(ended)
+                        if problem := ended.result():
+                            log.error("%s: %s", stage.addressing, problem)
+                            failed.append(stage.name)
+                        else:
+                            sorter.done(stage)
+                else:  # all that is left needs what failed
+                    break
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the stages too
                 wait(running, PATIENCE_SECONDS)
             end_started(os.getpid())
             raise
+    return failed
 
 
-def _needs(folder: Path, targets: Sequence[str]) -> dict[str, list[str]]:
-    """The stages to bring up to date, in DVC's order, and for each those that it needs."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-
-    try:
-        with Repo(str(folder.resolve())) as repo:
-            graph = get_active_graph(repo.index.graph)
-            plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
-            return {stage.addressing: [one.addressing for one in graph.successors(stage)] for stage in plan}
-    except DvcException as error:
-        raise DarkHaloError(f"DVC cannot read this project: {one_line(error)}") from error
-
-
-def _depth(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _depth(needs: Mapping[Stage, list[Stage]]) -> dict[Stage, int]:
     """How many stages wait for each other after each: the length of the longest chain."""
     depth = dict.fromkeys(needs, 0)
     for stage in reversed(list(needs)):  # DVC's order has what a stage needs before it
@@ -91,15 +118,13 @@ def _begin(environment: Mapping[str, str]) -> None:
     logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
 
 
-def _make(folder: Path, stage: str) -> str | None:
+def _make(folder: str, stage: str) -> str | None:
     """Have DVC bring one stage up to date whose dependencies are; returns what went wrong."""
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
     with _labelled(stage.rpartition(":")[2]):
         try:
-            # Others hold DVC's lock for moments, between and not while stages run.
-            with Repo(str(folder.resolve()), _wait_for_lock=True) as repo:
+            with _opened(Path(folder)) as repo:
                 repo.reproduce(stage, single_item=True)
         except DvcException as error:
             return one_line(error.__cause__ or error)
