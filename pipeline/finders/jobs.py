@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +94,18 @@ def _make_all(repo: Repo, needs: Mapping[Stage, list[Stage]], jobs: int, environ
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the stages too
                 wait(running, PATIENCE_SECONDS)
-            end_started(os.getpid())
+            _end(running)
             raise
     return failed
+
+
+def _end(running: Collection[Future[str | None]]) -> None:
+    """End the stages that run, which ends what DVC does; if it goes on, its processes too."""
+    for pid in filter(None, [process.pid for process in active_children()]):
+        end_started(pid)
+    if wait(running, PATIENCE_SECONDS).not_done:
+        for process in active_children():
+            process.kill()
 
 
 def _depth(needs: Mapping[Stage, list[Stage]]) -> dict[Stage, int]:

@@ -32,7 +32,8 @@ def test_the_chain_survives_kills_at_random_moments(
         copy.dhs("server", "stop")
         for made in ("data", "dvc.lock", ".dvc/cache", ".dvc/tmp"):
             copy.run("rm", "-rf", made)
-        while not _finishes(copy, killed_after_s=moments.uniform(0.3, 20) if kills < KILLS else None):
+        jobs = finishes % 2 + 1
+        while not _finishes(copy, jobs, killed_after_s=moments.uniform(0.3, 20) if kills < KILLS else None):
             kills += 1
             if moments.random() < 0.3:
                 _kill_server(copy)
@@ -47,11 +48,11 @@ def test_the_chain_survives_kills_at_random_moments(
     copy.dhs("server", "stop")
 
 
-def _finishes(copy: Checkout, killed_after_s: float | None) -> bool:
+def _finishes(copy: Checkout, jobs: int, killed_after_s: float | None) -> bool:
     """Whether ``dhs repro`` ends before it and all that it has started are killed."""
     with (copy.folder / "killed.log").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "repro"],
+            [sys.executable, "-m", "pipeline", "repro", "--jobs", str(jobs)],
             cwd=copy.folder,
             env=copy.environment,
             stdout=output,

@@ -59,11 +59,12 @@ def test_a_lock_file_that_a_kill_damaged_is_forgotten(tmp_path: Path, left: str)
     assert not path.exists()
 
 
-def test_a_damaged_lock_file_is_kept_while_dvc_runs_in_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["dvc", "repro"], ["--multiprocessing-fork"]], ids=["alone", "side by side"])
+def test_a_damaged_lock_file_is_kept_while_dvc_runs_in_the_folder(tmp_path: Path, words: list[str]) -> None:
     path = tmp_path / ".dvc" / "tmp" / "rwlock"
     path.parent.mkdir(parents=True)
     path.write_text("")
-    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", "dvc", "repro"]
+    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         running.stdout.readline()
