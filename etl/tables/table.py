@@ -18,6 +18,7 @@ from etl.spark.settings import submitted
 from lake import tables
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError
+from lake.files import storage
 from lake.root import DataRoot
 from lake.store import delta, writing
 from lake.store.cards import Slice
@@ -83,9 +84,13 @@ def replace(
     writer = writer.option("userMetadata", json.dumps({**who.note, "write": mark}, sort_keys=True))
     if where:
         writer = writer.option("replaceWhere", delta.where_sql(where))
-    with writing.enforced(root, spec):
-        writer.save(location(root, spec.name))
-        return _require_commit(writing.opened(root, spec), mark, rows)
+
+    def save() -> DeltaTable:
+        with writing.enforced(root, spec):
+            writer.save(location(root, spec.name))
+            return _require_commit(root.table(spec.name), writing.opened(root, spec), mark, rows)
+
+    return writing.undisturbed(save)
 
 
 def location(root: DataRoot, name: str) -> str:
@@ -94,17 +99,24 @@ def location(root: DataRoot, name: str) -> str:
     return place if submitted() else place.replace("s3://", "s3a://")
 
 
-def _require_commit(table: DeltaTable, mark: str, rows: int) -> DeltaTable:
-    for commit in table.history(_COMMITS_SEARCHED):
-        if mark in commit.get("userMetadata", ""):
+def _require_commit(place: str, table: DeltaTable, mark: str, rows: int) -> DeltaTable:
+    """The table at the version of the commit with a mark.
+
+    The log's own files are read: of :meth:`DeltaTable.history` the versions are wrong if others commit meanwhile.
+    """
+    newest = int(table.version())
+    for version in range(newest, max(newest - _COMMITS_SEARCHED, -1), -1):
+        text = storage.read(f"{place}/_delta_log/{version:020}.json")
+        if mark.encode() in text:
+            commit = next(entry for line in text.splitlines() if (entry := json.loads(line).get("commitInfo")))
             written = int(commit["operationMetrics"]["numOutputRows"])
             if written != rows:
-                raise LakeError(f"{table.table_uri}: {written} of {rows} rows were written; run the stage again")
-            table.load_as_version(int(commit["version"]))
+                raise LakeError(f"{place}: {written} of {rows} rows were written; run the stage again")
+            table.load_as_version(version)
             return table
     if rows:
         raise LakeError(
-            f"the commit just made is not among the last {_COMMITS_SEARCHED} of {table.table_uri}: "
+            f"the commit just made is not among the last {_COMMITS_SEARCHED} of {place}: "
             "others write to this table; run the stage again"
         )
     return table

@@ -125,18 +125,22 @@ def replace(target: Target, parts: Sequence[Part]) -> DeltaTable:
     Where two write a slice at once, the second to commit is refused, or (where both have only added files) finds the
     other's files and removes them.
     """
-    place = target.root.table(target.spec.name)
-    with writing.refusals(place), writing.enforced(target.root, target.spec) as table:
-        while actions := _difference(table, parts, target.where):
-            table.create_write_transaction(
-                actions,
-                mode="append",
-                schema=table.schema(),
-                partition_by=list(target.spec.slice_by),
-                commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(target.who.note)}),
-            )
-            table.update_incremental()
-        return table
+
+    def commit() -> DeltaTable:
+        with writing.enforced(target.root, target.spec) as table:
+            while actions := _difference(table, parts, target.where):
+                table.create_write_transaction(
+                    actions,
+                    mode="append",
+                    schema=table.schema(),
+                    partition_by=list(target.spec.slice_by),
+                    commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(target.who.note)}),
+                )
+                table.update_incremental()
+            return table
+
+    with writing.refusals(target.root.table(target.spec.name)):
+        return writing.undisturbed(commit)
 
 
 def forget(root: DataRoot, table: str) -> None:

@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
@@ -36,6 +37,10 @@ TABLE_PROPERTIES = {
 """Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors. Writers know constraints from
 version 3 on."""
 _CONSTRAINT = "delta.constraints."
+_METADATA_CHANGED = re.compile("(metadata|protocol)[ _]?changed", re.IGNORECASE)
+"""What delta-rs and Spark say of a commit, if a table's description changed between its begin and its end."""
+_DISTURBANCES = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,15 +99,31 @@ def report(target: Target, good: int, rejected: Mapping[str, int]) -> None:
 
 def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], who: Provenance) -> DeltaTable:
     """Replace the rows that meet ``where`` (all if it is empty) in one commit; returns the table at that version."""
-    with refusals(root.table(spec.name)), enforced(root, spec) as table:
-        write_deltalake(
-            table,
-            rows,
-            mode="overwrite",
-            predicate=where_sql(where) or None,
-            commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
-        )
-        return table
+
+    def write() -> DeltaTable:
+        with enforced(root, spec) as table:
+            write_deltalake(
+                table,
+                rows,
+                mode="overwrite",
+                predicate=where_sql(where) or None,
+                commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
+            )
+            return table
+
+    with refusals(root.table(spec.name)):
+        return undisturbed(write)
+
+
+def undisturbed(write: Callable[[], T]) -> T:
+    """What ``write`` returns, which is called again where others made the table, or changed its rules, meanwhile."""
+    for _ in range(_DISTURBANCES):
+        try:
+            return write()
+        except Exception as error:  # Spark's too, which has classes of its own
+            if not _METADATA_CHANGED.search(str(error)):
+                raise
+    return write()
 
 
 def opened(root: DataRoot, spec: TableSpec) -> DeltaTable:
@@ -164,6 +185,10 @@ def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, 
     try:
         table.alter.add_constraint(constraints)
     except DeltaError as error:
+        if constraints.keys() <= _constraints(at(table.table_uri)):  # others have added them meanwhile
+            return
+        if _METADATA_CHANGED.search(str(error)):
+            raise
         raise LakeError(
             f"other slices of '{spec.name}' break its new rules {', '.join(constraints)}: "
             "run the stages that make them first"
@@ -181,6 +206,8 @@ def refusals(place: str) -> Iterator[None]:
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is not None:
             raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
-        if isinstance(error, CommitFailedError) and "concurrent" in str(error):
+        if isinstance(error, CommitFailedError) and (
+            "concurrent" in str(error) or _METADATA_CHANGED.search(str(error))
+        ):
             raise LakeError(f"{place} was changed by another run that wrote at the same time; run it again") from error
         raise

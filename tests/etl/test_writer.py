@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
-from etl.tables import judge, writer
+from etl.tables import judge, table, writer
 from etl.tables.table import read
 from etl.tables.writer import publish
 from lake import tables
@@ -24,7 +26,7 @@ from lake.contract import rules
 from lake.contract.fingerprint import fingerprint, render
 from lake.errors import ContractError, DamagedError, LakeError
 from lake.root import DataRoot
-from lake.store import cards, delta, quarantine
+from lake.store import cards, delta, quarantine, writing
 from lake.store.writing import Provenance, Target
 from tests.etl.specs import EVERY_TYPE, MEASURED, WITHOUT_ORIGIN, every_type_rows
 
@@ -47,6 +49,40 @@ def frame(spark: Any, rows: list[tuple[str, float | None, str, int]]) -> Any:
 def quarantined(root: DataRoot) -> dict[tuple[str, int], str]:
     rows = delta.read(root, "quarantine").to_pylist()
     return {(row["source_file"], row["row_index"]): row["reason"] for row in rows}
+
+
+def test_slices_that_several_write_at_once_are_all_kept(spark: Any, root: DataRoot) -> None:
+    """As stages do that run side by side: the tables, that of quarantined rows too, are made meanwhile."""
+
+    def write(part: str) -> None:
+        for x in (0.0, 1.0, 2.0):
+            rows = frame(spark, [("a", x, part, 1), ("b", -1.0, part, 2)])
+            publish(rows, Target(root, MEASURED, part, {"part": part}, replace(WHO, stage=f"near.{part}")))
+
+    parts = ("p", "q", "r", "s")
+    with ThreadPoolExecutor(len(parts)) as threads:
+        list(threads.map(write, parts))
+    held = delta.read(root, MEASURED.name)
+    assert sorted(zip(held["part"].to_pylist(), held["x"].to_pylist(), strict=True)) == [(part, 2.0) for part in parts]
+    assert set(quarantined(root)) == {(part, 2) for part in parts}
+
+
+def test_the_version_that_is_pinned_holds_the_rows_though_others_commit_meanwhile(
+    spark: Any, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a commit and the search for its version: the history of delta-rs then numbers it one too low."""
+    mine = Target(root, MEASURED, "p", {"part": "p"}, WHO)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), mine)
+    theirs = delta.read(root, MEASURED.name).set_column(MEASURED.names.index("part"), "part", pa.array(["q"]))
+    search = table._require_commit
+
+    def late(*args: Any) -> DeltaTable:
+        writing.replace(root, MEASURED, theirs, {"part": "q"}, WHO)
+        return search(*args)
+
+    monkeypatch.setattr(table, "_require_commit", late)
+    publish(frame(spark, [("a", 2.0, "f", 1)]), mine)
+    assert delta.read(root, MEASURED.name)["x"].to_pylist() == [2.0]
 
 
 def test_broken_rows_are_quarantined_and_the_rest_written(spark: Any, root: DataRoot) -> None:
@@ -189,8 +225,6 @@ def test_the_table_carries_its_contract_and_provenance(spark: Any, root: DataRoo
 
 
 def test_a_changed_rule_replaces_the_constraint(spark: Any, root: DataRoot) -> None:
-    from dataclasses import replace
-
     publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     wider = replace(MEASURED, columns=tuple(replace(c, high=1000) if c.name == "x" else c for c in MEASURED.columns))
     card = publish(frame(spark, [("a", 999.0, "f", 1)]), Target(root, wider, "one", {"part": "1"}, WHO))

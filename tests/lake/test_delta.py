@@ -1,6 +1,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,42 @@ from tests.lake.gates import SPEC, gate, rows, write
 @pytest.fixture
 def root(tmp_path: Path) -> DataRoot:
     return DataRoot.of(tmp_path / "data")
+
+
+def test_slices_that_several_write_at_once_are_all_kept(root: DataRoot) -> None:
+    """The table is made meanwhile."""
+
+    def rewrite(run: str) -> None:
+        for number in range(5):
+            write(root, run, gate(run, f"x{number}"))
+
+    runs = [f"r{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(rewrite, runs))
+    found = delta.read(root, "gates", ["run_id", "name"]).to_pylist()
+    assert sorted((row["run_id"], row["name"]) for row in found) == [(run, "x4") for run in runs]
+
+
+def test_a_write_begins_anew_where_another_changes_the_rules_meanwhile(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "a", gate("a", "x"))
+    table, commit = DeltaTable(root.table("gates")), writing.write_deltalake
+    rule = next(iter(SPEC.constraints()))
+    [dropped] = [name for name in writing._constraints(table) if name.startswith(rule)]
+    tries: list[int] = []
+
+    def late(*args: Any, **kwargs: Any) -> None:
+        if not tries:
+            table.alter.drop_constraint(dropped)
+        tries.append(1)
+        commit(*args, **kwargs)
+
+    monkeypatch.setattr(writing, "write_deltalake", late)
+    write(root, "b", gate("b", "x"))
+    assert len(tries) == 2
+    assert sorted(delta.read(root, "gates", ["run_id"])["run_id"].to_pylist()) == ["a", "b"]
+    assert dropped in writing._constraints(DeltaTable(root.table("gates")))
 
 
 def test_slices_are_replaced_alone_and_read_together(root: DataRoot) -> None:
