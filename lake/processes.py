@@ -25,7 +25,7 @@ _STAT_START = 19
 
 _POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0
-"""How long a module may take to end after Ctrl-C or SIGTERM before it is killed."""
+"""How long a module or stage may take to end after Ctrl-C or SIGTERM before it is killed."""
 
 
 def identity(pid: int) -> str:

@@ -38,7 +38,6 @@ TABLE_PROPERTIES = {
 version 3 on."""
 _CONSTRAINT = "delta.constraints."
 _METADATA_CHANGED = re.compile("(metadata|protocol)[ _]?changed", re.IGNORECASE)
-"""What delta-rs and Spark say of a commit, if a table's description changed between its begin and its end."""
 _DISTURBANCES = 8
 T = TypeVar("T")
 
@@ -115,14 +114,20 @@ def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str,
         return undisturbed(write)
 
 
-def undisturbed(write: Callable[[], T]) -> T:
-    """What ``write`` returns, which is called again where others made the table, or changed its rules, meanwhile."""
+def _of_metadata(error: Exception) -> bool:
+    """Whether a commit was refused because a table was made, or its rules changed, between its begin and its end."""
+    return _METADATA_CHANGED.search(str(error)) is not None  # Spark's errors have classes of their own
+
+
+def undisturbed(write: Callable[[], T], disturbed: Callable[[Exception], bool] = _of_metadata) -> T:
+    """Call ``write``, again if others disturbed it meanwhile, and return its result."""
     for _ in range(_DISTURBANCES):
         try:
             return write()
-        except Exception as error:  # Spark's too, which has classes of its own
-            if not _METADATA_CHANGED.search(str(error)):
+        except Exception as error:
+            if not disturbed(error):
                 raise
+            log.info("others changed a table meanwhile, so the write begins anew")
     return write()
 
 
@@ -142,8 +147,7 @@ def enforced(root: DataRoot, spec: TableSpec) -> Iterator[DeltaTable]:
         table.alter.drop_constraint(name, raise_if_not_exists=False)
     yield table
     if not wanted.keys() <= _constraints(table):
-        table = opened(root, spec)  # what is added is checked on all rows, also those that the block wrote elsewhere
-        _add_constraints(table, spec, {name: sql for name, sql in wanted.items() if name not in _constraints(table)})
+        undisturbed(lambda: _add_constraints(root, spec, wanted), lambda error: isinstance(error, CommitFailedError))
 
 
 def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
@@ -181,16 +185,18 @@ def _wanted(spec: TableSpec) -> dict[str, str]:
     return {f"{name}_{hashlib.sha256(sql.encode()).hexdigest()[:8]}".lower(): sql for name, sql in named}
 
 
-def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, str]) -> None:
+def _add_constraints(root: DataRoot, spec: TableSpec, wanted: Mapping[str, str]) -> None:
+    """Add those that are missing. They are checked on all rows, also those that others wrote."""
+    table = opened(root, spec)
+    missing = {name: sql for name, sql in wanted.items() if name not in _constraints(table)}
     try:
-        table.alter.add_constraint(constraints)
+        if missing:
+            table.alter.add_constraint(missing)
+    except CommitFailedError:
+        raise
     except DeltaError as error:
-        if constraints.keys() <= _constraints(at(table.table_uri)):  # others have added them meanwhile
-            return
-        if _METADATA_CHANGED.search(str(error)):
-            raise
         raise LakeError(
-            f"other slices of '{spec.name}' break its new rules {', '.join(constraints)}: "
+            f"other slices of '{spec.name}' break its new rules {', '.join(missing)}: "
             "run the stages that make them first"
         ) from error
 

@@ -32,7 +32,7 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 
 def _jobs(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option --jobs."""
-    told = "How many stages run at once, where they do not wait for each other; each has its own memory."
+    told = "How many stages may run at once, if none needs another's results; each takes memory of its own."
     return click.option("--jobs", type=click.IntRange(1), default=default, show_default=True, metavar="N", help=told)
 
 
@@ -58,7 +58,7 @@ def repro(jobs: int, targets: tuple[str, ...]) -> None:
     """Run what is not up to date: `dvc repro` that also repairs what kills and lost tables left behind.
 
     It removes locks of killed processes (also DVC's own lock file, if a kill damaged it) and sees that a table is lost.
-    Without arguments, stages that do not depend on a failed one still run.
+    Without arguments, and with --jobs above 1, stages that do not depend on a failed one still run.
     Examples: dhs repro; dhs repro --jobs 2; dhs repro report; dhs repro --force grid@demo1
     """
     from pipeline.finders.reproduce import reproduce

@@ -25,7 +25,7 @@ def reproduce(project: Project, *targets: str, jobs: int = 1) -> None:
     does not hold up another. ``targets`` may be options of ``dvc repro`` too, but not with several at once.
     """
     if jobs > 1 and (options := [target for target in targets if target.startswith("-")]):
-        raise invalid("jobs", f"1 with options of dvc repro ({', '.join(options)})", jobs)
+        raise invalid("jobs", f"1 where options of dvc repro are given ({', '.join(options)})", jobs)
     require_places(project, None)
     forget_lost_tables(project.data)
     forget_dead_locks(project.folder / ".dvc" / "tmp" / "rwlock")

@@ -85,6 +85,22 @@ def test_the_version_that_is_pinned_holds_the_rows_though_others_commit_meanwhil
     assert delta.read(root, MEASURED.name)["x"].to_pylist() == [2.0]
 
 
+def test_sparks_write_begins_anew_where_another_changes_the_rules_meanwhile(
+    spark: Any, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, left = table.location, [RuntimeError("[DELTA_METADATA_CHANGED] MetadataChangedException: of the table")]
+
+    def once_disturbed(*args: Any) -> str:
+        if left:
+            raise left.pop()
+        return place(*args)
+
+    monkeypatch.setattr(table, "location", once_disturbed)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "p", {"part": "p"}, WHO))
+    monkeypatch.undo()
+    assert DeltaTable(root.table(MEASURED.name)).to_pyarrow_table()["x"].to_pylist() == [1.0]
+
+
 def test_broken_rows_are_quarantined_and_the_rest_written(spark: Any, root: DataRoot) -> None:
     rows = [
         ("a", 1.0, "f2", 1),

@@ -44,8 +44,9 @@ def test_slices_that_several_write_at_once_are_all_kept(root: DataRoot) -> None:
     assert sorted((row["run_id"], row["name"]) for row in found) == [(run, "x4") for run in runs]
 
 
+@pytest.mark.parametrize("again", [True, False])
 def test_a_write_begins_anew_where_another_changes_the_rules_meanwhile(
-    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     write(root, "a", gate("a", "x"))
     table, commit = DeltaTable(root.table("gates")), writing.write_deltalake
@@ -60,10 +61,82 @@ def test_a_write_begins_anew_where_another_changes_the_rules_meanwhile(
         commit(*args, **kwargs)
 
     monkeypatch.setattr(writing, "write_deltalake", late)
+    if not again:
+        monkeypatch.setattr(writing, "_DISTURBANCES", 0)
+        with pytest.raises(LakeError, match="was changed by another run that wrote at the same time; run it again"):
+            write(root, "b", gate("b", "x"))
+        return
     write(root, "b", gate("b", "x"))
     assert len(tries) == 2
     assert sorted(delta.read(root, "gates", ["run_id"])["run_id"].to_pylist()) == ["a", "b"]
     assert dropped in writing._constraints(DeltaTable(root.table("gates")))
+
+
+@pytest.mark.parametrize(
+    ("said", "tries"),
+    [
+        ("Failed to commit transaction: Metadata changed since last commit.", 2),
+        ("Failed to commit transaction: Protocol changed since last commit", 2),
+        ("[DELTA_METADATA_CHANGED] MetadataChangedException: The metadata of the Delta table has been changed", 2),
+        ("[DELTA_PROTOCOL_CHANGED] ProtocolChangedException: The protocol version of the Delta table has", 2),
+        ("a concurrent transaction deleted data this operation read", 1),
+    ],
+)
+def test_only_a_changed_description_of_a_table_lets_a_write_begin_anew(said: str, tries: int) -> None:
+    left = [ValueError(said)]
+    met: list[int] = []
+
+    def once_disturbed() -> str:
+        met.append(1)
+        if left:
+            raise left.pop()
+        return "written"
+
+    if tries == 1:
+        with pytest.raises(ValueError, match=said):
+            writing.undisturbed(once_disturbed)
+    else:
+        assert writing.undisturbed(once_disturbed) == "written"
+    assert len(met) == tries
+
+
+def test_rows_elsewhere_that_break_a_new_rule_are_told_and_the_rest_is_written(root: DataRoot) -> None:
+    for run in "ab":
+        write(root, run, gate(run, "x", 5.0))
+    low = replace(SPEC, columns=tuple(replace(c, high=4.0) if c.name == "value" else c for c in SPEC.columns))
+    first, last = (
+        Target(root, low, f"s-{run}", {"run_id": run}, Provenance("test", {"git_commit": "c"}, {})) for run in "ab"
+    )
+    told = r"other slices of 'gates' break its new rules .*: run the stages that make them first"
+    with pytest.raises(LakeError, match=told):
+        writing.write_slice(first, rows(gate("a", "x", 3.0)))
+    writing.write_slice(last, rows(gate("b", "x", 3.0)))
+    assert DeltaTable(root.table("gates")).to_pyarrow_table()["value"].to_pylist() == [3.0, 3.0]
+
+
+def test_slices_that_are_made_again_at_once_after_a_change_of_the_rules_all_get_them(root: DataRoot) -> None:
+    refused: list[str] = []
+    runs = [f"r{number}" for number in range(4)]
+    for run in runs:
+        write(root, run, gate(run, "x", 5.0))
+    low = replace(SPEC, columns=tuple(replace(c, high=4.0) if c.name == "value" else c for c in SPEC.columns))
+
+    def rewrite(run: str) -> None:
+        target = Target(root, low, f"s-{run}", {"run_id": run}, Provenance("test", {"git_commit": "c"}, {}))
+        for _ in range(20):  # until none of the others breaks the rule
+            try:
+                writing.write_slice(target, rows(gate(run, "x", 3.0)))
+                return
+            except LakeError as error:
+                refused.append(str(error))
+
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(rewrite, runs))
+    held = DeltaTable(root.table("gates"))
+    assert held.to_pyarrow_table()["value"].to_pylist() == [3.0] * len(runs)
+    assert set(writing._wanted(low)) == writing._constraints(held)
+    told = "other slices of 'gates' break its new rules .*: run the stages that make them first"
+    assert all(re.fullmatch(told, each) for each in refused)
 
 
 def test_slices_are_replaced_alone_and_read_together(root: DataRoot) -> None:

@@ -210,6 +210,26 @@ def test_of_two_who_replace_a_slice_at_once_one_stays(
     assert len(held_by(delta.at(root.table(SLICED.name)))) == 5
 
 
+def test_parts_are_committed_anew_where_another_changes_the_rules_meanwhile(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, commit = writing.made(root, SLICED), DeltaTable.create_write_transaction
+    dropped = sorted(writing._constraints(table))
+
+    def late(own: DeltaTable, *args: object, **kwargs: object) -> None:
+        if dropped:
+            table.alter.drop_constraint(dropped.pop())
+            dropped.clear()
+        commit(own, *args, **kwargs)
+
+    assert dropped, "there is a rule to drop"
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", late)
+    mine = slice_of(root, "a")
+    parts.replace(mine, [part_of(mine, "part-5.parquet", 50)])
+    assert len(held_by(delta.at(root.table(SLICED.name)))) == 5
+    assert set(writing._wanted(SLICED)) == writing._constraints(delta.at(root.table(SLICED.name)))
+
+
 def test_what_a_killed_job_wrote_into_a_slice_is_removed(root: DataRoot) -> None:
     mine = slice_of(root, "a")
     used, left = (part_of(mine, parts.name(f"{number:032x}"), 0) for number in range(2))

@@ -75,8 +75,10 @@ def test_a_damaged_lock_file_is_kept_while_dvc_runs_in_the_folder(tmp_path: Path
 
 
 @pytest.mark.usefixtures("whole_stage")
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own, of its graph
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_tarball_without_git_runs_without_an_activated_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     stage = {"which": {"cmd": "command -v dhs > found", "outs": [{"found": {"cache": False}}]}}
@@ -84,7 +86,7 @@ def test_a_tarball_without_git_runs_without_an_activated_environment(
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    reproduce(params.load(tmp_path))
+    reproduce(params.load(tmp_path), jobs=jobs)
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
 
 
