@@ -212,8 +212,6 @@ def refusals(place: str) -> Iterator[None]:
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is not None:
             raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
-        if isinstance(error, CommitFailedError) and (
-            "concurrent" in str(error) or _METADATA_CHANGED.search(str(error))
-        ):
+        if isinstance(error, CommitFailedError) and ("concurrent" in str(error) or _of_metadata(error)):
             raise LakeError(f"{place} was changed by another run that wrote at the same time; run it again") from error
         raise
