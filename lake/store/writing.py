@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
@@ -156,7 +157,8 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
         fields = [pa.field(c.name, c.arrow.type, metadata=m) for c, m in zip(spec.columns, comments, strict=True)]
-        table = DeltaTable.create(
+        create = partial(
+            DeltaTable.create,
             uri,
             pa.schema(fields),
             mode="ignore",
@@ -166,6 +168,7 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
             raise_if_key_not_exists=False,  # constraints are none of the properties that delta-rs knows by name
             storage_options=storage_options(uri),
         )
+        table = undisturbed(create)
     else:
         table = opened(root, spec)
     if [field.name for field in table.schema().fields] != list(spec.names):
